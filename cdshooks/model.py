@@ -1,0 +1,421 @@
+"""The vocabulary: frozen values that each stage of the pipeline hands to the next.
+
+`Chart` answers "what did the record say?" (codes, raw units, one shape for all FHIR releases).
+`Facts` answers "what does it mean?" (drug, analyte, milligrams, kilograms).
+`Finding` is what a check has to say about one order.
+
+This module holds no behaviour beyond small derived values, knows no FHIR, no web and no file.
+A value that may be absent is typed `X | Missing`, so that whoever uses it has to decide what absence means.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from enum import IntEnum, StrEnum
+from typing import Any
+
+# --------------------------------------------------------------------------------------------------------------------
+# Missing values
+
+
+class Why(StrEnum):
+    """Why a value is missing. Only NONE_ON_FILE is a statement about the patient."""
+
+    NOT_SENT = "not sent"
+    NONE_ON_FILE = "none on file"
+    FETCH_FAILED = "fetch failed"
+    UNUSABLE = "unusable"
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """An absent value with the reason it is absent; `detail` is a short phrase for the reader of a card."""
+
+    why: Why
+    detail: str = ""
+
+    def __str__(self) -> str:
+        """The reason in words."""
+        return f"{self.why.value} ({self.detail})" if self.detail else self.why.value
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Chart: what the record said
+
+
+@dataclass(frozen=True, slots=True)
+class Coding:
+    """One code of a concept, as sent."""
+
+    system: str
+    code: str
+    display: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Concept:
+    """A coded concept: codes, text, or both."""
+
+    codings: tuple[Coding, ...] = ()
+    text: str = ""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Every human-readable name in it, most specific first, without repeats."""
+        names = (self.text, *(coding.display for coding in self.codings))
+        return tuple(dict.fromkeys(name for name in names if name))
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A number with its unit as sent. `code` is the coded unit (UCUM when `ucum`), `unit` the printed one."""
+
+    value: Decimal
+    unit: str = ""
+    code: str = ""
+    comparator: str = ""
+    ucum: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DoseEntry:
+    """One `doseAndRate` entry: a quantity or a range (`low`..`high`; equal for a plain quantity), None for an open end."""
+
+    low: Quantity | None
+    high: Quantity | None
+    kind: str = ""  # "ordered", "calculated", "admin-amount", or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """A FHIR timing as sent; every field may be absent."""
+
+    frequency: Decimal | None = None
+    frequency_max: Decimal | None = None
+    period: Decimal | None = None
+    period_max: Decimal | None = None
+    period_unit: str = ""  # s, min, h, d, wk, mo, a
+    count: Decimal | None = None
+    day_of_week: tuple[str, ...] = ()
+    time_of_day: tuple[str, ...] = ()
+    when: tuple[str, ...] = ()
+    code: Concept | None = None
+    starts: str = ""  # boundsPeriod
+    ends: str = ""
+    events: int = 0  # number of explicit event times
+
+
+@dataclass(frozen=True, slots=True)
+class Dosage:
+    """One dosage instruction in one shape for all releases."""
+
+    text: str = ""
+    sequence: int | None = None
+    timing: Timing = Timing()
+    route: Concept | None = None
+    as_needed: bool = False
+    doses: tuple[DoseEntry, ...] = ()
+    rate: Quantity | None = None
+    unreadable: tuple[str, ...] = ()  # field paths that could not be read
+
+
+@dataclass(frozen=True, slots=True)
+class ChartOrder:
+    """A medication order as sent: a draft to be judged, another draft, or an order on the medication list.
+
+    `position` is the index among the orders of the request; `raw` the resource itself, never changed.
+    `form`/`strengths` come from a referenced Medication resource where there is one.
+    """
+
+    ref: str  # "MedicationRequest/12", or "" without an id
+    position: int
+    resource_type: str
+    status: str
+    intent: str
+    drug: Concept
+    subject: str  # bare patient id, "" if none is given
+    dosages: tuple[Dosage, ...]
+    reasons: tuple[Concept, ...] = ()
+    notes: tuple[str, ...] = ()
+    categories: tuple[Concept, ...] = ()
+    form: Concept | None = None
+    authored: str = ""
+    raw: Mapping[str, Any] = field(default_factory=dict, hash=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ChartObservation:
+    """An Observation as sent. `value` is a quantity, a string, a concept or None; dates are FHIR date texts."""
+
+    ref: str
+    status: str
+    code: Concept
+    subject: str
+    value: Quantity | str | Concept | None
+    effective: str
+    issued: str
+    absent_reason: str = ""
+    specimen: str = ""
+    group: str = ""  # the prefetch group it was sent in, "" when under another key
+
+
+@dataclass(frozen=True, slots=True)
+class ChartEvent:
+    """A Condition, Procedure, AllergyIntolerance or DiagnosticReport: what, in which state, since when."""
+
+    ref: str
+    resource_type: str
+    code: Concept
+    status: str  # clinical status of a condition or allergy, status of a procedure or report
+    verification: str
+    subject: str
+    on: str  # FHIR date text, "" if none
+    ended: str = ""
+    conclusion: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChartPatient:
+    """Who the call is about, as sent."""
+
+    ref: str
+    birth_date: str
+    gender: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unused:
+    """Something sent that was not used: which, what it is in words, why, and whether it has to be visible on a card."""
+
+    ref: str
+    what: str
+    why: str
+    kind: str  # "unreadable", "other patient", "withdrawn", "future", "unit", "implausible", "status", "undated"
+    analyte: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Everything of one call, in one shape for all FHIR releases, still coded."""
+
+    patient_id: str
+    hook: str
+    release: str
+    patient: ChartPatient | Missing
+    judged: tuple[ChartOrder, ...]
+    drafts: tuple[ChartOrder, ...]  # the other drafts: context only
+    medications: tuple[ChartOrder, ...] | Missing
+    observations: tuple[ChartObservation, ...]
+    groups: Mapping[str, Missing | None]  # prefetch group -> None when data came
+    events: tuple[ChartEvent, ...]
+    event_gaps: Mapping[str, Missing | None]  # conditions, procedures, allergies, reports
+    incomplete: frozenset[str]  # keys whose Bundle had a next page
+    unused: tuple[Unused, ...]
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Facts: what it means
+
+
+class Phase(StrEnum):
+    """What an order is for. Pre-emptive therapy is dosed as treatment; secondary prophylaxis as maintenance."""
+
+    TREATMENT = "treatment"
+    MAINTENANCE = "maintenance"
+    PROPHYLAXIS = "prophylaxis"
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """The phase of an order and how it is known: `basis` is "said", "assumed" or "unknown"; `because` says why, in words."""
+
+    phase: Phase | None
+    basis: str
+    because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Regimen:
+    """A dose and how often, in one unit. The result of reading an order, and what a label table expects.
+
+    `low`..`high` is the dose of one administration in `unit` ("mg", "mg/kg", "mg/m2", "mL" when nothing converts);
+    equal but for an ordered range. `per_day` is administrations per day on average (`Decimal`, exact for
+    whole intervals), None when tied to events alone ("after each dialysis"); `per_day_high` differs for a range.
+    """
+
+    low: Decimal
+    high: Decimal
+    unit: str
+    per_day: Decimal | None
+    per_day_high: Decimal | None = None
+    after_dialysis: bool = False
+    as_needed: bool = False
+    wording: str = ""  # how a clinician writes it: "450 mg every 12 h"
+    read_from: tuple[str, ...] = ()  # how each part was read: "dose: 2 tablets x 450 mg (strength from RxNorm 313566)"
+    sure: bool = True  # False when read from free text or by an assumption that is named in read_from
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A dose that was sent and could not be read; `reason` completes "could not read this dose: ..."."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What is known of the product ordered: `strength_mg` per tablet/capsule/vial, or `mg_per_ml` for a liquid."""
+
+    drug: str
+    recognised_by: str  # "RxNorm 313566", "name \"Valcyte\" in text"
+    form: str = ""  # tablet, capsule, solution, injection, gel, implant ... "" unknown
+    strength_mg: Decimal | None = None
+    mg_per_ml: Decimal | None = None
+    systemic: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A CMV antiviral order, read. `regimen` is None when no dose was given yet."""
+
+    chart: ChartOrder
+    label: str  # how the order is named on a card
+    product: Product
+    route: str  # "oral", "intravenous", "local", ... "" unknown
+    systemic: bool
+    regimen: Regimen | Unread | None
+    intent: Intent
+    draft: bool  # False: already active (patient-view, medication-verify)
+    starts: date | None = None
+    ends: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """One usable result in the canonical unit of its analyte."""
+
+    analyte: str
+    value: Decimal
+    unit: str
+    comparator: str
+    on: date
+    at: datetime | None
+    ref: str
+    original: str  # as sent: "168 umol/L"
+    remark: str = ""  # "preliminary", "stated by the patient"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A condition, procedure or report that maps to a concept of mappings/codes/conditions.csv (or a name list)."""
+
+    concept: str
+    text: str
+    since: date | None
+    ref: str
+    kind: str  # "diagnosis", "procedure", "status", ...
+    resource_type: str = "Condition"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the chart means: named, in known units, of this patient, usable."""
+
+    patient_id: str
+    hook: str
+    today: date
+    born: date | Missing
+    sex: str | Missing  # "female" or "male"
+    orders: tuple[Order, ...]  # to be judged
+    context: tuple[Order, ...]  # other CMV orders: drafts and active ones
+    labs: Mapping[str, tuple[Lab, ...]]  # analyte -> newest first
+    lab_gaps: Mapping[str, Missing]  # analyte -> why there is no usable result
+    problems: tuple[Problem, ...]
+    problem_gaps: Mapping[str, Missing | None]
+    incomplete: frozenset[str]
+    unused: tuple[Unused, ...]
+    refused: tuple[tuple[ChartOrder, str], ...] = ()  # orders of another patient, or whose drug cannot be read
+
+    def newest(self, analyte: str) -> Lab | Missing:
+        """The newest usable result of an analyte, or why there is none."""
+        found = self.labs.get(analyte)
+        return found[0] if found else self.lab_gaps[analyte]
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Findings: what a check says
+
+
+class Indicator(IntEnum):
+    """Card indicator; the order is the severity."""
+
+    INFO = 0
+    WARNING = 1
+    CRITICAL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """Where a figure comes from."""
+
+    source: str  # title
+    section: str
+    version: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One patient fact behind a finding, so that the arithmetic can be redone by hand."""
+
+    name: str
+    value: str
+    unit: str = ""
+    effective: str = ""
+    reference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A concrete order that would mend the draft.
+
+    `dose` in `unit` (the unit of the order: mg, mg/kg, {tbl}, mL), `frequency` times per `period` `period_unit` (FHIR codes).
+    """
+
+    label: str
+    dose: Decimal
+    unit: str
+    frequency: int
+    period: Decimal
+    period_unit: str
+    wording: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabRequest:
+    """A laboratory test to order: LOINC code and name."""
+
+    loinc: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check says about one order (or, with `order` None, about the call). Cannot exist without a rule."""
+
+    topic: str
+    indicator: Indicator
+    rules: tuple[str, ...]
+    order: ChartOrder | None
+    drug: str
+    summary: str  # one line, names the order; under 140 characters by wording
+    because: tuple[str, ...]  # the "why" lines of the detail
+    citations: tuple[Citation, ...]
+    intent: Intent | None = None
+    inputs: tuple[Input, ...] = ()
+    ordered: str = ""
+    expected: str = ""
+    proposals: tuple[Proposal, ...] = ()
+    withdraw: str = ""  # label of a "delete the draft" suggestion, "" for none
+    lab_requests: tuple[LabRequest, ...] = ()

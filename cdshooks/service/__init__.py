@@ -1,0 +1,1 @@
+"""What runs as a service: web application, settings, store, logs, pages. Knows Flask; decides nothing clinical."""

@@ -1,0 +1,285 @@
+"""The web application: request -> pipeline -> answer, and errors -> status codes.
+
+The only place that knows both Flask and status codes. It decides who may wait, how much may be sent, what the clinical
+date is, and what is logged and kept. It must not judge anything: the verdict is `pipeline.evaluate` alone.
+"""
+
+import os
+import re
+import secrets
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, date, datetime
+from http import HTTPStatus
+from pathlib import Path
+from threading import BoundedSemaphore
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import ZoneInfo
+
+import orjson
+from flask import Flask, Response, g, request
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import HTTPException, UnsupportedMediaType
+
+from cdshooks.errors import BadRequest, CdsError, ConfigurationError, TooLarge
+from cdshooks.pipeline import evaluate
+from cdshooks.service.config import Settings, load_settings
+from cdshooks.service.logs import json_lines, locations, make_meters, shortened
+from cdshooks.service.pages import register_pages
+from cdshooks.service.store import keep_cards, keep_feedback, open_store
+from cdshooks.wire.hooks import SERVICES, discovery, read_call, read_feedback
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from cdshooks.medicine.knowledge import Knowledge
+
+HOOK_ENDPOINTS: Final = ("call", "feedback")
+LOOPBACK_ORIGIN: Final = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?")
+PIECE: Final = 64 * 1024  # bytes asked for at once while a body is read
+
+
+class Busy(CdsError):
+    """More requests wait for their turn than the settings allow (503)."""
+
+
+def create_app(
+    settings: Settings | None = None, *, knowledge: "Knowledge | None" = None, today: date | None = None
+) -> Flask:
+    """The service as a WSGI application.
+
+    `settings` default to the environment and the file that CDSHOOKS_CONFIG names; `knowledge` to what the settings name;
+    `today` fixes the clinical date (for tests), else the settings do, else it is the current date in the site's zone.
+
+    Raises:
+        ConfigurationError: a setting cannot be used, or asks for something this version does not do.
+        KnowledgeError: a file of the knowledge cannot be used.
+    """
+    if settings is None:
+        file = os.environ.get("CDSHOOKS_CONFIG")
+        settings = load_settings(Path(file) if file else None, os.environ)
+    refuse_unbuilt(settings)
+    if knowledge is None:
+        from cdshooks.medicine.knowledge import load_knowledge
+
+        knowledge = load_knowledge(settings.mappings)
+    store = open_store(settings.database)
+    log = json_lines(sys.stderr)
+    meters = make_meters([service.id for service in SERVICES])
+    turn = bounded(os.cpu_count() or 1, settings.limits.queue)
+    limits = settings.limits
+    zone = ZoneInfo(settings.timezone)
+    fixed_today = today or settings.today
+    services = orjson.dumps(discovery(knowledge.prefetch_queries))
+
+    app = Flask(__name__)
+    app.wsgi_app = _clean_path(app.wsgi_app)  # type: ignore[method-assign]
+    app.jinja_options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
+    service_rule = "/cds-services/<any(" + ",".join(f'"{service.id}"' for service in SERVICES) + "):service>"
+
+    @app.before_request
+    def _begin() -> Response | None:
+        g.started = perf_counter()
+        g.told = {}
+        if request.method == "OPTIONS":  # a preflight carries no token and names no client
+            return Response(status=HTTPStatus.NO_CONTENT)
+        return None
+
+    @app.get("/cds-services")
+    def services_offered() -> Response:
+        return json_answer(services)
+
+    @app.post(service_rule)
+    def call(service: str) -> Response:
+        body = read_body(limits.body_bytes)
+        g.started = perf_counter()  # how long a client takes to send says nothing about us
+        with turn():
+            hook_call = read_call(
+                service, body, max_depth=limits.max_depth, max_entries=limits.max_entries, prefetch_keys={}
+            )
+            g.told["hook_instance"] = shortened(hook_call.hook_instance)
+            answer = evaluate(
+                hook_call, knowledge=knowledge, today=fixed_today or datetime.now(zone).date(), zone=zone
+            )
+        g.told |= {
+            "cards": len(answer.cards),
+            "topics": [card["topic"] for card in answer.cards],
+            "rules": sorted({rule for card in answer.cards for rule in card["rules"]}),
+        }
+        if answer.failures:
+            g.told["failures"] = list(answer.failures)
+            meters.failures.inc(len(answer.failures))
+        for card in answer.cards:
+            meters.cards.labels(card["topic"], card["indicator"]).inc()
+        try:
+            keep_cards(
+                store, answer.cards, service=service, knowledge_version=knowledge.version, at=datetime.now(UTC)
+            )
+        except SQLAlchemyError as error:  # the clinician needs the answer more than we need the record of it
+            log.error("cards not kept", service=service, error=type(error).__name__, where=locations(error))
+        meters.seconds.labels(service).observe(perf_counter() - g.started)
+        return json_answer(answer.body if settings.mode == "show" else b'{"cards":[]}')
+
+    @app.post(service_rule + "/feedback")
+    def feedback(service: str) -> Response:
+        entries = read_feedback(read_body(limits.body_bytes))
+        if len(entries) > limits.max_entries:
+            raise TooLarge(f"more than {limits.max_entries} entries; send them in several requests", "feedback")
+        matched = keep_feedback(store, entries, service=service, at=datetime.now(UTC))
+        meters.feedback.labels(service, "yes").inc(matched)
+        meters.feedback.labels(service, "no").inc(len(entries) - matched)
+        g.told |= {"entries": len(entries), "matched": matched}
+        return json_answer(orjson.dumps({"kept": len(entries), "matched": matched}))
+
+    register_pages(app, settings=settings, knowledge=knowledge, store=store, meters=meters)
+
+    @app.errorhandler(BadRequest)
+    def _bad_request(error: BadRequest) -> Response:
+        status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE if isinstance(error, TooLarge) else HTTPStatus.BAD_REQUEST
+        return problem(status, error.detail, field=error.field)
+
+    @app.errorhandler(Busy)
+    def _busy(error: Busy) -> Response:
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers={"Retry-After": "1"})
+
+    @app.errorhandler(HTTPException)
+    def _http_error(error: HTTPException) -> Response:
+        status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
+        detail = {
+            HTTPStatus.NOT_FOUND: "nothing is served here; the services are listed at /cds-services",
+            HTTPStatus.METHOD_NOT_ALLOWED: "this path is not served with this method; see the Allow header",
+        }.get(status, error.description or status.phrase)
+        allowed = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
+        return problem(status, detail, headers={"Allow": allowed} if allowed else {})
+
+    @app.errorhandler(Exception)
+    def _bug(error: Exception) -> Response:
+        reference = secrets.token_hex(4)
+        log.error("bug", reference=reference, error=type(error).__name__, where=locations(error))
+        return problem(
+            HTTPStatus.INTERNAL_SERVER_ERROR, f"not checked: an error in this service, reference {reference}"
+        )
+
+    @app.after_request
+    def _finish(response: Response) -> Response:
+        if request.endpoint != "static":
+            response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        if request.path.startswith("/cds-services") or response.status_code >= HTTPStatus.BAD_REQUEST:
+            _allow_origin(response)
+        if request.endpoint in HOOK_ENDPOINTS and request.view_args and request.method == "POST":
+            service = request.view_args["service"]
+            meters.requests.labels(service, f"{response.status_code // 100}xx").inc()
+            log.info(
+                str(request.endpoint),
+                service=service,
+                status=response.status_code,
+                ms=round((perf_counter() - g.started) * 1000, 1),
+                knowledge=knowledge.version,
+                **g.told,
+            )
+        return response
+
+    return app
+
+
+def refuse_unbuilt(settings: Settings) -> None:
+    """Refuse settings that this version would silently not honour.
+
+    Raises:
+        ConfigurationError: names the setting and what to do instead.
+    """
+    problems = []
+    if settings.clients:
+        problems.append(
+            "clients: client authentication is not built yet in this version, and calls would not be checked; "
+            "remove [[clients]] and put the service behind a proxy that authenticates"
+        )
+    if settings.overlay is not None:
+        problems.append("overlay: a site's thresholds are not built yet in this version; remove overlay")
+    if settings.smart.client_id or settings.smart.iss:
+        problems.append("smart: the SMART app is not built yet in this version; remove client_id and iss of [smart]")
+    if problems:
+        raise ConfigurationError("\n".join(problems))
+
+
+def bounded(at_once: int, waiting: int) -> Callable[[], AbstractContextManager[None]]:
+    """A gate: `at_once` callers are inside, `waiting` more wait for their turn, any further one is `Busy` at once."""
+    places = BoundedSemaphore(at_once + waiting)
+    turns = BoundedSemaphore(at_once)
+
+    @contextmanager
+    def turn() -> Iterator[None]:
+        if not places.acquire(blocking=False):
+            raise Busy("too many requests wait for their turn; send this one again")
+        try:
+            with turns:
+                yield
+        finally:
+            places.release()
+
+    return turn
+
+
+def read_body(limit: int) -> bytes:
+    """The whole body of the current request, JSON by its headers, of at most `limit` bytes.
+
+    Raises:
+        UnsupportedMediaType: the body is encoded (compressed).
+        BadRequest: the content type is not JSON in UTF-8, or the body ends early.
+        TooLarge: the body is longer than `limit`. It is never cut: the part read so far could be valid by itself.
+    """
+    if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+        raise UnsupportedMediaType("Content-Encoding is not accepted; send the body as it is")
+    if not (request.mimetype == "application/json" or request.mimetype.endswith("+json")):
+        raise BadRequest("the content type must be application/json")
+    if request.mimetype_params.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
+        raise BadRequest("the body must be UTF-8")
+    announced = request.content_length
+    too_large = TooLarge(f"the body is over {limit} bytes")
+    if announced is not None and announced > limit:
+        raise too_large
+    body = bytearray()
+    while piece := request.stream.read(min(PIECE, limit + 1 - len(body))):
+        body += piece
+        if len(body) > limit:
+            raise too_large
+    if announced is not None and len(body) < announced:
+        raise BadRequest("the body ended before its Content-Length")
+    return bytes(body)
+
+
+def json_answer(body: bytes) -> Response:
+    """A 200 with a JSON body."""
+    return Response(body, mimetype="application/json")
+
+
+def problem(status: HTTPStatus, detail: str, *, field: str = "", headers: Mapping[str, str] | None = None) -> Response:
+    """An error as RFC 9457 problem details. `detail` and `field` are shown to the caller: no patient data."""
+    members: dict[str, Any] = {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail}
+    if field:
+        members["field"] = field
+    return Response(orjson.dumps(members), status, dict(headers or {}), mimetype="application/problem+json")
+
+
+def _allow_origin(response: Response) -> None:
+    """Let a page of this machine read the answer, the sandbox for example. No client is known, so no other origin is."""
+    response.vary.add("Origin")
+    origin = request.headers.get("Origin", "")
+    if LOOPBACK_ORIGIN.fullmatch(origin):
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
+        response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type"
+        response.headers["Access-Control-Max-Age"] = "600"
+
+
+def _clean_path(inner: "WSGIApplication") -> "WSGIApplication":
+    """Answer a doubled or trailing slash like the clean path: a redirect would kill a preflight."""
+
+    def outer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        environ["PATH_INFO"] = re.sub(r"/{2,}", "/", environ.get("PATH_INFO", "")).rstrip("/") or "/"
+        return inner(environ, start_response)
+
+    return outer

@@ -1,0 +1,432 @@
+"""FHIR in: a hook call's resources become a `Chart`. The only module that knows how the releases differ on reading.
+
+One lenient reader serves DSTU2, STU3, R4, R4B and R5: every field we use has few known spellings, and real clients mix
+them. Known deviations (an object where FHIR wants an array, nulls, Bundles without `type`) are mended here. What cannot
+be read becomes a named gap, never a default. `violations` asks `fhir.resources` about the resources that matter.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal, InvalidOperation
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from pydantic import ValidationError
+
+from cdshooks.model import (
+    Chart,
+    ChartEvent,
+    ChartObservation,
+    ChartOrder,
+    ChartPatient,
+    Coding,
+    Concept,
+    Dosage,
+    DoseEntry,
+    Missing,
+    Quantity,
+    Timing,
+    Unused,
+    Why,
+)
+from cdshooks.wire.hooks import EVENT_KEYS, ORDER_TYPES, HookCall, Json, bare_id
+
+RELEASES = ("DSTU2", "STU3", "R4", "R4B", "R5")
+_UCUM = "http://unitsofmeasure.org"
+
+
+def read_chart(call: HookCall, release: str = "auto") -> Chart:
+    """The chart of one call. `release` is a FHIR release name, or "auto" to recognise it from unmistakable marks."""
+    unused: list[Unused] = []
+    for key in call.prefetch.unreadable:
+        unused.append(Unused(key, f'prefetch "{key}"', "is no FHIR data", "unreadable"))
+    patient = _patient(call, unused)
+    observations: list[ChartObservation] = []
+    events: list[ChartEvent] = []
+    medications: list[ChartOrder] = []
+    for group, resource in call.prefetch.resources:
+        kind = resource.get("resourceType")
+        if kind == "Observation":
+            observations.append(_observation(resource, group))
+        elif kind in EVENT_KEYS:
+            events.append(_event(resource))
+        elif kind in ORDER_TYPES:
+            medications.append(_order(resource, len(medications), call))
+    gaps = call.prefetch.gaps
+    found_release = release if release != "auto" else recognise_release((*call.orders, *call.drafts))
+    medications_gap = gaps["medications"]
+    return Chart(
+        patient_id=call.patient_id,
+        hook=call.hook,
+        release=found_release,
+        patient=patient,
+        judged=tuple(_order(resource, position, call) for position, resource in enumerate(call.orders)),
+        drafts=tuple(_order(resource, len(call.orders) + i, call) for i, resource in enumerate(call.drafts)),
+        medications=tuple(medications) if medications_gap is None or medications else medications_gap,
+        observations=tuple(observations),
+        groups={key: gap for key, gap in gaps.items() if key not in ("patient", "medications", *EVENT_KEYS.values())},
+        events=tuple(events),
+        event_gaps={key: gaps[key] for key in EVENT_KEYS.values()},
+        incomplete=call.prefetch.incomplete,
+        unused=tuple(unused),
+    )
+
+
+def recognise_release(orders: tuple[Json, ...]) -> str:
+    """DSTU2, STU3 or R5 from a mark that no other release has; R4 when in doubt."""
+    for order in orders:
+        if order.get("resourceType") == "MedicationOrder":
+            return "DSTU2"
+        if "medication" in order:
+            return "R5"
+        for dosage in objects(order.get("dosageInstruction")):
+            if "doseQuantity" in dosage or "doseRange" in dosage or "rateQuantity" in dosage:
+                return "STU3"
+    return "R4"
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Small readers: a value of the right type, or nothing
+
+
+def objects(value: Any) -> tuple[Json, ...]:
+    """The objects in an array; a lone object counts as an array of one; null, and members that are no object, are left out."""
+    if isinstance(value, dict):
+        return (value,)
+    return tuple(item for item in value if isinstance(item, dict)) if isinstance(value, list) else ()
+
+
+def _object(value: Any) -> Json:
+    found = objects(value)
+    return found[0] if found else {}
+
+
+def _text(value: Any) -> str:
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(filter(None, map(_text, value if isinstance(value, list) else [value])))
+
+
+def _number(value: Any) -> Decimal | None:
+    """An exact decimal; floats by their shortest text, so that 0.1 stays 0.1."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = Decimal(str(value).strip())
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+def _reference(value: Any) -> str:
+    return _text(_object(value).get("reference"))
+
+
+def _ref(resource: Json) -> str:
+    identifier = resource.get("id")
+    return f"{resource['resourceType']}/{identifier}" if isinstance(identifier, str | int) and identifier != "" else ""
+
+
+def read_concept(value: Any) -> Concept:
+    """A CodeableConcept, a lone Coding, an R5 CodeableReference, or a bare string."""
+    if isinstance(value, str):
+        return Concept((), value.strip())
+    found = _object(value)
+    if "concept" in found:
+        return read_concept(found["concept"])
+    codings = objects(found.get("coding")) or ((found,) if "code" in found else ())
+    return Concept(
+        tuple(
+            Coding(_text(c.get("system")), _text(c.get("code")), _text(c.get("display")))
+            for c in codings
+            if c.get("code") or c.get("display")
+        ),
+        _text(found.get("text")),
+    )
+
+
+def _quantity(value: Any) -> Quantity | None:
+    found = _object(value)
+    number = _number(found.get("value"))
+    if number is None:
+        return None
+    system = _text(found.get("system")).rstrip("/")
+    return Quantity(
+        value=number,
+        unit=_text(found.get("unit")) or _text(found.get("units")),
+        code=_text(found.get("code")),
+        comparator=_text(found.get("comparator")),
+        ucum=system == _UCUM,
+    )
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Patient, observations, events
+
+
+def _patient(call: HookCall, unused: list[Unused]) -> ChartPatient | Missing:
+    resource = call.prefetch.patient
+    if isinstance(resource, Missing):
+        return resource
+    if _text(resource.get("id")) != call.patient_id:
+        unused.append(Unused("Patient", "the Patient resource", "is not the patient of this call", "other patient"))
+        return Missing(Why.UNUSABLE, "another patient's data was sent")
+    problems = violations(resource, "R4")
+    for path in problems:
+        unused.append(Unused(_ref(resource), f"Patient.{path}", "cannot be read", "unreadable"))
+    return ChartPatient(
+        ref=_ref(resource),
+        birth_date="" if "birthDate" in problems else _text(resource.get("birthDate")),
+        gender=_text(resource.get("gender")).lower(),
+    )
+
+
+def _subject(resource: Json) -> str:
+    """Bare id of the patient meant; "?" for a subject that is no patient reference (a group, an identifier alone)."""
+    subject = resource.get("subject", resource.get("patient"))
+    if subject is None:
+        return ""
+    reference = _reference(subject)
+    if not reference:
+        return "?" if _object(subject).get("identifier") else ""
+    kind = reference.split("/_history/")[0].split("/")[-2:-1]
+    return bare_id(reference) if kind in ([], ["Patient"]) else "?"
+
+
+def _observation(resource: Json, group: str) -> ChartObservation:
+    period = _object(resource.get("effectivePeriod"))
+    value: Quantity | str | Concept | None = None
+    if "valueQuantity" in resource:
+        value = _quantity(resource["valueQuantity"])
+        if value is None and "value" in _object(resource["valueQuantity"]):
+            value = str(_object(resource["valueQuantity"])["value"])[:40]
+    elif "valueString" in resource:
+        value = _text(resource["valueString"])
+    elif "valueCodeableConcept" in resource:
+        value = read_concept(resource["valueCodeableConcept"])
+    elif "valueInteger" in resource or "valueDecimal" in resource:
+        number = _number(resource.get("valueInteger", resource.get("valueDecimal")))
+        value = Quantity(number) if number is not None else None
+    return ChartObservation(
+        ref=_ref(resource),
+        status=_text(resource.get("status")).lower(),
+        code=read_concept(resource.get("code")),
+        subject=_subject(resource),
+        value=value,
+        effective=_text(resource.get("effectiveDateTime"))
+        or _text(resource.get("effectiveInstant"))
+        or _text(period.get("end"))
+        or _text(period.get("start")),
+        issued=_text(resource.get("issued")),
+        absent_reason=" ".join(read_concept(resource.get("dataAbsentReason")).words[:1]),
+        specimen=_text(_object(resource.get("specimen")).get("display")),
+        group=group,
+    )
+
+
+def _event(resource: Json) -> ChartEvent:
+    period = _object(
+        resource.get("performedPeriod") or resource.get("occurrencePeriod") or resource.get("onsetPeriod") or resource.get("effectivePeriod")
+    )
+    starts = [resource.get(name) for name in ("performedDateTime", "occurrenceDateTime", "onsetDateTime", "effectiveDateTime")]
+    ends = [resource.get("abatementDateTime"), _object(resource.get("abatementPeriod")).get("end")]
+    kind = resource["resourceType"]
+    return ChartEvent(
+        ref=_ref(resource),
+        resource_type=kind,
+        code=read_concept(resource.get("code") or resource.get("substance")),
+        status=_state(resource.get("clinicalStatus") if kind in ("Condition", "AllergyIntolerance") else resource.get("status")),
+        verification=_state(resource.get("verificationStatus")),
+        subject=_subject(resource),
+        on=next(filter(None, map(_text, starts)), "") or _text(period.get("start")) or _text(resource.get("recordedDate")),
+        ended=next(filter(None, map(_text, ends)), "") or ("yes" if resource.get("abatementBoolean") is True else ""),
+        conclusion=_text(resource.get("conclusion")),
+    )
+
+
+def _state(value: Any) -> str:
+    """A status given as a code (STU3) or as a concept (R4)."""
+    if isinstance(value, str):
+        return value.strip().lower()
+    concept = read_concept(value)
+    return (concept.codings[0].code if concept.codings else concept.text).lower()
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Orders
+
+
+def _order(resource: Json, position: int, call: HookCall) -> ChartOrder:
+    drug, form = _drug(resource, call.medications)
+    reasons = resource.get("reasonCode") or resource.get("reason") or resource.get("reasonCodeableConcept")
+    dosages = tuple(map(_dosage, objects(resource.get("dosageInstruction") or resource.get("dosage"))))
+    if not dosages and resource.get("dosageInstruction"):
+        dosages = (Dosage(unreadable=("dosageInstruction",)),)
+    return ChartOrder(
+        ref=_ref(resource),
+        position=position,
+        resource_type=resource["resourceType"],
+        status=_text(resource.get("status")).lower(),
+        intent="do-not-perform" if resource.get("doNotPerform") is True else _text(resource.get("intent")).lower(),
+        drug=drug,
+        subject=_subject(resource),
+        dosages=dosages,
+        reasons=tuple(map(read_concept, objects(reasons))),
+        notes=tuple(filter(None, (_text(n.get("text")) for n in objects(resource.get("note")))))
+        or _texts(resource.get("note") if isinstance(resource.get("note"), str) else None),
+        categories=tuple(map(read_concept, objects(resource.get("category")))),
+        form=form,
+        authored=_text(resource.get("authoredOn")) or _text(resource.get("dateWritten")),
+        raw=resource,
+    )
+
+
+def _drug(resource: Json, medications: Mapping[str, Json]) -> tuple[Concept, Concept | None]:
+    """(what is ordered, its dose form): from the order itself, or from the Medication it points to, whichever say more."""
+    inner = _object(resource.get("medication"))  # R5: CodeableReference
+    own = read_concept(resource.get("medicationCodeableConcept") or inner.get("concept"))
+    reference = _object(resource.get("medicationReference") or inner.get("reference"))
+    if not reference:
+        return own, None
+    target = _text(reference.get("reference"))
+    found: Json = {}
+    if target.startswith("#"):
+        found = next((c for c in objects(resource.get("contained")) if c.get("id") in (target[1:], target)), {})
+    elif target:
+        found = medications.get(target) or medications.get(f"Medication/{bare_id(target)}") or {}
+    pointed = read_concept(found.get("code")) if found else Concept()
+    form = found.get("form") or found.get("doseForm") or _object(found.get("product")).get("form")
+    display = _text(reference.get("display"))
+    return (
+        Concept((*own.codings, *pointed.codings), own.text or pointed.text or display),
+        read_concept(form) if form else None,
+    )
+
+
+def _dosage(value: Json) -> Dosage:
+    unreadable: list[str] = []
+    timing = _timing(value.get("timing"), unreadable)
+    sequence = value.get("sequence")
+    rates = [value, *objects(value.get("doseAndRate"))]
+    return Dosage(
+        text=_text(value.get("text")) or _text(value.get("patientInstruction")),
+        sequence=sequence if isinstance(sequence, int) and not isinstance(sequence, bool) else None,
+        timing=timing,
+        route=read_concept(value["route"]) if value.get("route") else None,
+        as_needed=value.get("asNeededBoolean") is True or value.get("asNeeded") is True or bool(value.get("asNeededCodeableConcept")) or bool(value.get("asNeededFor")),
+        doses=tuple(entry for rate in rates for entry in _doses(rate, unreadable)),
+        rate=next((q for rate in rates if (q := _quantity(rate.get("rateQuantity") or rate.get("rateSimpleQuantity")))), None),
+        unreadable=tuple(unreadable),
+    )
+
+
+def _doses(value: Json, unreadable: list[str]) -> Iterator[DoseEntry]:
+    kind = " ".join(read_concept(value.get("type")).words[:1]).lower()
+    for name in ("doseQuantity", "doseSimpleQuantity"):
+        if value.get(name) is not None:
+            yield from _dose(value[name], value[name], kind, name, unreadable)
+    if value.get("doseRange") is not None:
+        found = _object(value["doseRange"])
+        yield from _dose(found.get("low"), found.get("high"), kind, "doseRange", unreadable)
+    for extension in objects(value.get("extension")):
+        if _text(extension.get("url")).endswith("/ordered-dose"):  # one vendor sends the dose here alone
+            given = extension.get("valueQuantity")
+            yield from _dose(given, given, "ordered", "extension ordered-dose", unreadable)
+
+
+def _dose(low: Any, high: Any, kind: str, name: str, unreadable: list[str]) -> Iterator[DoseEntry]:
+    readable = [q for q in (_quantity(low), _quantity(high)) if q]
+    if not readable or any(_object(v) and _quantity(v) is None for v in (low, high)):
+        unreadable.append(name)
+    else:
+        yield DoseEntry(_quantity(low), _quantity(high), kind)
+
+
+def _timing(value: Any, unreadable: list[str]) -> Timing:
+    found = _object(value)
+    repeat = _object(found.get("repeat"))
+    bounds = _object(repeat.get("boundsPeriod"))
+
+    def number(*names: str) -> Decimal | None:
+        for name in names:
+            if repeat.get(name) is not None:
+                parsed = _number(repeat[name])
+                if parsed is None or parsed <= 0:
+                    unreadable.append(f"timing.repeat.{name}")
+                return parsed
+        return None
+
+    return Timing(
+        frequency=number("frequency"),
+        frequency_max=number("frequencyMax"),
+        period=number("period"),
+        period_max=number("periodMax"),
+        period_unit=_text(repeat.get("periodUnit")) or _text(repeat.get("periodUnits")),
+        count=number("count"),
+        day_of_week=_texts(repeat.get("dayOfWeek")),
+        time_of_day=_texts(repeat.get("timeOfDay")),
+        when=_texts(repeat.get("when")),
+        code=read_concept(found["code"]) if found.get("code") else None,
+        starts=_text(bounds.get("start")),
+        ends=_text(bounds.get("end")),
+        events=len(_texts(found.get("event"))),
+    )
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Strict validation of the few resources that matter
+
+_FIELDS = {  # what we read, so that a vendor's odd extension elsewhere costs no check
+    "Patient": ("id", "gender", "birthDate"),
+    "Observation": ("id", "status", "code", "subject", "effectiveDateTime", "effectivePeriod", "issued", "valueQuantity"),
+    "MedicationRequest": ("id", "status", "intent", "subject", "dosageInstruction", "reasonCode", "authoredOn"),
+}
+_PACKAGES = {"DSTU2": "STU3.", "STU3": "STU3.", "R4": "R4B.", "R4B": "R4B.", "R5": ""}
+
+
+@cache
+def _validator(release: str, kind: str) -> Callable[[Json], object]:
+    module = import_module(f"fhir.resources.{_PACKAGES[release]}{kind.lower()}")
+    validate: Callable[[Json], object] = getattr(module, kind).model_validate
+    return validate
+
+
+def violations(resource: Mapping[str, Any], release: str) -> tuple[str, ...]:
+    """Paths of the fields we read whose value breaks the FHIR release; absent fields are no violation here.
+
+    Known deviations are mended on a copy first. Absence is judged by whoever needs the value.
+    """
+    kind = str(resource.get("resourceType"))
+    if kind not in _FIELDS:
+        return ()
+    picked = {name: _mended(resource[name]) for name in _FIELDS[kind] if resource.get(name) is not None}
+    for name in ("dosageInstruction", "reasonCode"):
+        if isinstance(picked.get(name), dict):
+            picked[name] = [picked[name]]
+    try:
+        _validator(release, kind)(picked)
+    except ValidationError as error:
+        paths = (_path(problem["loc"]) for problem in error.errors() if not _is_absence(problem["type"], problem["msg"]))
+        return tuple(dict.fromkeys(path for path in paths if path))
+    return ()
+
+
+def _mended(value: Any) -> Any:
+    """A copy without nulls and empty members, and with `doseAndRate` as the array it should be."""
+    if isinstance(value, dict):
+        kept = {k: _mended(v) for k, v in value.items() if v not in (None, "", [], {}) and k != "extension"}
+        if isinstance(kept.get("doseAndRate"), dict):
+            kept["doseAndRate"] = [kept["doseAndRate"]]
+        return kept
+    return [_mended(v) for v in value if v is not None] if isinstance(value, list) else value
+
+
+def _is_absence(kind: str, message: str) -> bool:
+    return kind == "missing" or bool(re.search(r"required|missing", message, re.IGNORECASE))
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location if isinstance(part, int) or re.fullmatch(r"[a-z]\w*", str(part)))

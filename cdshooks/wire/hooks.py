@@ -1,0 +1,518 @@
+"""CDS Hooks on the wire: services, discovery, the request envelope, prefetch states, feedback.
+
+Takes bytes, gives a `HookCall` or raises `BadRequest`. Knows JSON and the hooks; does not look into FHIR resources
+further than their type. Source: CDS Hooks 2.0.1, with 1.0, 2.0 and 3.0-ballot requests accepted.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import msgspec
+import orjson
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from cdshooks.errors import BadRequest, TooLarge
+from cdshooks.model import Missing, Why
+
+OBSERVATION_GROUPS = ("kidney", "counts", "electrolytes", "virology", "levels", "pregnancy")
+EVENT_KEYS = {
+    "Condition": "conditions",
+    "AllergyIntolerance": "allergies",
+    "Procedure": "procedures",
+    "DiagnosticReport": "reports",
+}
+ORDER_TYPES = ("MedicationRequest", "MedicationOrder", "MedicationStatement")
+PUBLISHED_KEYS = ("patient", "medications", *EVENT_KEYS.values(), *OBSERVATION_GROUPS)
+ALL_OBSERVATIONS = "observations"  # known, not published: all six groups in one
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One CDS service. One id per hook, because some clients collapse equal ids."""
+
+    id: str
+    hook: str
+    title: str
+    description: str
+
+
+SERVICES = (
+    Service(
+        "cmv-medication-prescribe",
+        "medication-prescribe",
+        "CMV therapy checks at prescribing (CDS Hooks 1.0)",
+        "Checks every order against cytomegalovirus in context.medications: dose for the kidney function.",
+    ),
+    Service(
+        "cmv-order-select",
+        "order-select",
+        "CMV therapy checks while an order is written",
+        "Checks the selected orders against cytomegalovirus, or names the regimen while no dose is given yet.",
+    ),
+    Service(
+        "cmv-order-sign",
+        "order-sign",
+        "CMV therapy checks before signing",
+        "Checks every order against cytomegalovirus that is about to be signed: dose for the kidney function.",
+    ),
+    Service(
+        "cmv-patient-view",
+        "patient-view",
+        "CMV therapy that no longer fits the patient",
+        "Checks the active therapy against cytomegalovirus when a chart is opened: dose that no longer fits.",
+    ),
+    Service(
+        "cmv-medication-verify",
+        "medication-verify",
+        "CMV therapy checks for the verifying pharmacist",
+        "Checks the one order that a pharmacist verifies.",
+    ),
+)
+_BY_ID = {service.id: service for service in SERVICES}
+
+
+def discovery(prefetch_queries: Mapping[str, str]) -> Json:
+    """The discovery document. `prefetch_queries` maps each published key to its FHIR query template."""
+    return {
+        "services": [
+            {
+                "hook": service.hook,
+                "id": service.id,
+                "title": service.title,
+                "description": service.description,
+                "version": "2.0.1",
+                "usageRequirements": "Decision support that needs local validation; no clinician has reviewed it yet.",
+                "prefetch": dict(prefetch_queries),
+            }
+            for service in SERVICES
+        ]
+    }
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The request
+
+
+@dataclass(frozen=True, slots=True)
+class Prefetch:
+    """What the client sent beside the context: resources by key, and for every published key why it is missing."""
+
+    patient: Json | Missing
+    resources: tuple[tuple[str, Json], ...]  # (observation group or "", resource), the Patient left out
+    gaps: Mapping[str, Missing | None]  # published key -> None when data came
+    incomplete: frozenset[str] = frozenset()  # keys whose Bundle had a next page
+    unreadable: tuple[str, ...] = ()  # known keys whose value is no FHIR data
+
+
+@dataclass(frozen=True, slots=True)
+class HookCall:
+    """One hook call, checked. `orders` are the resources to judge, `drafts` other entries of the context Bundle."""
+
+    service: Service
+    hook_instance: str
+    user_id: str
+    patient_id: str
+    encounter_id: str
+    fhir_server: str
+    orders: tuple[Json, ...]
+    drafts: tuple[Json, ...]
+    prefetch: Prefetch
+    medications: Mapping[str, Json] = field(default_factory=dict)  # Medication resources by id and by full URL
+
+    @property
+    def hook(self) -> str:
+        """The hook's name."""
+        return self.service.hook
+
+
+def _text(value: Any) -> Any:
+    return value if isinstance(value, str) else ""
+
+
+Loose = Annotated[str, BeforeValidator(_text)]  # optional text: anything else counts as not given
+Required = Annotated[str, Field(min_length=1, strict=True, pattern=r"\S")]
+
+
+class _Context(BaseModel):
+    """The context of every hook we serve; unknown keys are accepted."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    patientId: Required  # noqa: N815 - the name on the wire
+    userId: Loose = ""  # noqa: N815
+    encounterId: Loose = ""  # noqa: N815
+    draftOrders: dict[str, Any] | None = None  # noqa: N815
+    medications: dict[str, Any] | None = None
+    selections: list[Annotated[str, Field(strict=True)]] | None = None
+    medication: dict[str, Any] | None = None
+    order: dict[str, Any] | None = None
+
+
+class _Envelope(BaseModel):
+    """The request; unknown keys are accepted, `prefetch` is read apart."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    hook: Required
+    hookInstance: Required  # noqa: N815
+    context: _Context
+    fhirServer: Loose = ""  # noqa: N815
+    prefetch: dict[str, Any] | None = None
+
+
+class _RawEnvelope(msgspec.Struct):
+    context: msgspec.Raw = msgspec.Raw()
+
+
+def read_call(
+    service_id: str, body: bytes, *, max_depth: int, max_entries: int, prefetch_keys: Mapping[str, str]
+) -> HookCall:
+    """Read one hook call.
+
+    `prefetch_keys` maps a client's own prefetch keys to ours. Raises `BadRequest` with the field at fault, `TooLarge`
+    when there are more than `max_entries` Bundle entries. Nothing of the patient's data is in the message.
+    """
+    service = _BY_ID[service_id]
+    parsed = _parse(body, max_depth)
+    try:
+        envelope = _Envelope.model_validate(parsed)
+    except ValidationError as error:
+        raise _bad_field(error) from None
+    if envelope.hook != service.hook:
+        raise BadRequest(f"this service answers the hook {service.hook} only", "hook")
+    context = envelope.context
+    medications: dict[str, Json] = {}
+    orders, drafts = _orders_of(service.hook, context, medications)
+    count = len(orders) + len(drafts)
+    prefetch = _read_prefetch(envelope.prefetch or {}, prefetch_keys, medications)
+    if count + len(prefetch.resources) > max_entries:
+        raise TooLarge(f"more than {max_entries} Bundle entries; narrow the prefetch queries", "prefetch")
+    return HookCall(
+        service=service,
+        hook_instance=envelope.hookInstance,
+        user_id=context.userId,
+        patient_id=bare_id(context.patientId.strip()),
+        encounter_id=context.encounterId,
+        fhir_server=envelope.fhirServer,
+        orders=tuple(orders),
+        drafts=tuple(drafts),
+        prefetch=prefetch,
+        medications=medications,
+    )
+
+
+def bare_id(reference: str) -> str:
+    """`Patient/12`, `http://ehr.example.org/r4/Patient/12/_history/3` and `12` are all `12`."""
+    path = reference.split("/_history/")[0]
+    return path.rsplit("/", 1)[-1].removeprefix("urn:uuid:")
+
+
+def _parse(body: bytes, max_depth: int) -> Json:
+    """The JSON object in `body`, read strictly where a second reading could mean something else."""
+    if _too_deep(body, max_depth):
+        raise BadRequest(f"nested deeper than {max_depth} levels")
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+    if not isinstance(parsed, dict):
+        raise BadRequest("the body must be a JSON object")
+    # orjson lets the last of two equal keys win. The envelope and the context decide who and what is judged: strict.
+    if body.count(b'"context"') > 1 or b"\\u00" in body:
+        marked = json.loads(body, object_pairs_hook=_mark_twins)
+        if isinstance(marked, _Twins) or _has_twins(marked.get("context")):
+            raise BadRequest("a key is given twice", "context")
+    elif "context" in parsed:
+        json.loads(bytes(msgspec.json.decode(body, type=_RawEnvelope).context), object_pairs_hook=_no_twins)
+    return parsed
+
+
+def _no_twins(pairs: list[tuple[str, Any]]) -> Json:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise BadRequest("a key is given twice", "context")
+    return found
+
+
+class _Twins(dict[str, Any]):
+    """An object that had a key twice."""
+
+
+def _mark_twins(pairs: list[tuple[str, Any]]) -> Json:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else _Twins(found)
+
+
+def _has_twins(value: Any) -> bool:
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return isinstance(value, _Twins) or any(_has_twins(child) for child in children)
+
+
+def _too_deep(body: bytes, max_depth: int) -> bool:
+    """Is the JSON nested deeper than `max_depth`? Works on bytes: a walk over the values would cost ten times as much."""
+    if body.count(b"[") + body.count(b"{") <= max_depth:
+        return False
+    text = body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
+    brackets = b"".join(text.split(b'"')[::2]).translate(None, delete=_NOT_BRACKETS).replace(b"[", b"{").replace(b"]", b"}")
+    for _ in range(max_depth):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"{}", b"")  # one pass peels at least one level
+    return bool(brackets)
+
+
+_NOT_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
+
+
+def _bad_field(error: ValidationError) -> BadRequest:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    path = ".".join(str(part) for part in first["loc"])
+    problem = {"missing": "is missing", "string_too_short": "is empty", "string_pattern_mismatch": "is empty"}
+    return BadRequest(f"{path} {problem.get(first['type'], 'has the wrong type')}", path)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The orders in the context
+
+
+def _orders_of(hook: str, context: _Context, medications: dict[str, Json]) -> tuple[list[Json], list[Json]]:
+    """(orders to judge, other drafts). Medication resources among the entries are put into `medications`."""
+    if hook == "patient-view":
+        return [], []
+    if hook == "medication-verify":
+        given: list[Json] = []
+        for name, value in (("medication", context.medication), ("order", context.order)):
+            inner = value.get("resource", value) if value else None
+            if inner is not None and not isinstance(inner, dict):
+                raise BadRequest(f"context.{name}.resource has the wrong type", f"context.{name}.resource")
+            given += _resources(inner, f"context.{name}", medications)
+        unique = {orjson.dumps(resource): resource for resource in given}  # the same order in both places is one
+        return _orders_among(unique.values()), []
+    field_name = "medications" if hook == "medication-prescribe" else "draftOrders"
+    orders = _orders_among(_resources(getattr(context, field_name), f"context.{field_name}", medications))
+    if hook != "order-select":
+        return orders, []
+    ids = {bare_id(selection) for selection in context.selections or ()}
+    return [o for o in orders if str(o.get("id", "")) in ids], [o for o in orders if str(o.get("id", "")) not in ids]
+
+
+def _orders_among(resources: Iterable[Json]) -> list[Json]:
+    return [resource for resource in resources if resource.get("resourceType") in ORDER_TYPES[:2]]
+
+
+def _resources(value: Json | None, path: str, medications: dict[str, Json]) -> list[Json]:
+    """The resources in a Bundle (with or without `type`), or the one resource given without a Bundle."""
+    if not value:
+        return []
+    kind = value.get("resourceType")
+    if kind in ORDER_TYPES:
+        return [value]
+    if kind not in (None, "Bundle"):
+        raise BadRequest(f"{path} has the wrong type: a Bundle is expected", path)
+    return list(_entries(value, path, medications))
+
+
+def _entries(bundle: Json, path: str, medications: dict[str, Json]) -> Iterator[Json]:
+    """The resource of each entry that holds one; a lone entry not wrapped in an array is taken as one."""
+    entries = bundle.get("entry")
+    if entries is None:
+        return
+    if isinstance(entries, dict):
+        entries = [entries]
+    if not isinstance(entries, list):
+        raise BadRequest(f"{path}.entry has the wrong type", f"{path}.entry")
+    for entry in entries:
+        resource = entry.get("resource") if isinstance(entry, dict) else None
+        if isinstance(resource, dict):
+            if resource.get("resourceType") == "Medication":
+                medications[f"Medication/{resource.get('id', '')}"] = resource
+                medications[str(entry.get("fullUrl", ""))] = resource
+            yield resource
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Prefetch: five states that are kept apart
+
+
+def _read_prefetch(values: Json, prefetch_keys: Mapping[str, str], medications: dict[str, Json]) -> Prefetch:
+    reader = _PrefetchReader(medications)
+    for key, value in values.items():
+        reader.read(prefetch_keys.get(key, key), value)
+    gaps: dict[str, Missing | None] = {
+        key: None if key in reader.with_data else reader.gaps.get(key, Missing(Why.NOT_SENT)) for key in PUBLISHED_KEYS
+    }
+    patient: Json | Missing = reader.patients[0] if reader.patients else gaps["patient"] or Missing(Why.NOT_SENT)
+    return Prefetch(
+        patient=patient,
+        resources=tuple(reader.resources),
+        gaps=gaps,
+        incomplete=frozenset(reader.incomplete),
+        unreadable=tuple(reader.unreadable),
+    )
+
+
+class _PrefetchReader:
+    """Collects what each prefetch value says. A missing key, null, an empty Bundle, an OperationOutcome and data differ."""
+
+    def __init__(self, medications: dict[str, Json]) -> None:
+        self.medications = medications
+        self.patients: list[Json] = []
+        self.resources: list[tuple[str, Json]] = []
+        self.with_data: set[str] = set()
+        self.gaps: dict[str, Missing] = {}
+        self.incomplete: set[str] = set()
+        self.unreadable: list[str] = []
+
+    def read(self, key: str, value: Any) -> None:
+        known = key in PUBLISHED_KEYS or key == ALL_OBSERVATIONS
+        keys = OBSERVATION_GROUPS if key == ALL_OBSERVATIONS else (key,) if known else ()
+        if isinstance(value, dict) and "resource" in value and "response" in value and "resourceType" not in value:
+            status = value["response"].get("status", "") if isinstance(value["response"], dict) else ""
+            value = value["resource"] if str(status).startswith("2") or not status else {"resourceType": "OperationOutcome"}
+        if value is None:
+            return self._gap(keys, Why.NONE_ON_FILE)
+        if not isinstance(value, dict) or not isinstance(value.get("resourceType"), str):
+            if known:
+                self.unreadable.append(key)
+                self._gap(keys, Why.UNUSABLE, "the value sent is no FHIR resource")
+            return None
+        if value["resourceType"] == "OperationOutcome":
+            return self._gap(keys, Why.FETCH_FAILED)
+        if value["resourceType"] == "Bundle":
+            return self._bundle(key, keys, known, value)
+        return self._keep(key, keys, known, [value])
+
+    def _bundle(self, key: str, keys: tuple[str, ...], known: bool, bundle: Json) -> None:
+        try:
+            entries = list(_entries(bundle, f"prefetch.{key}", self.medications))
+        except BadRequest:
+            if known:
+                self.unreadable.append(key)
+                self._gap(keys, Why.UNUSABLE, "the Bundle sent cannot be read")
+            return
+        outcomes = [resource for resource in entries if resource.get("resourceType") == "OperationOutcome"]
+        found = [resource for resource in entries if resource.get("resourceType") != "OperationOutcome"]
+        links = bundle.get("link")
+        if isinstance(links, list) and any(isinstance(link, dict) and link.get("relation") == "next" for link in links):
+            self.incomplete.update(keys or (EVENT_KEYS.get(str(r.get("resourceType")), "") for r in found))
+        failed = any(_is_error(outcome) for outcome in outcomes)
+        if not found:
+            return self._gap(keys, Why.FETCH_FAILED if failed else Why.NONE_ON_FILE)
+        if failed:
+            self.incomplete.update(keys)
+        return self._keep(key, keys, known, found)
+
+    def _keep(self, key: str, keys: tuple[str, ...], known: bool, found: list[Json]) -> None:
+        self.with_data.update(keys)
+        group = key if key in OBSERVATION_GROUPS else ""
+        for resource in found:
+            kind = resource.get("resourceType")
+            if kind == "Patient":
+                self.patients.append(resource)
+                self.with_data.add("patient")
+                continue
+            if kind == "Medication":
+                self.medications.setdefault(f"Medication/{resource.get('id', '')}", resource)
+                continue
+            self.resources.append((group, resource))
+            if not known:
+                if kind == "Observation":
+                    self.with_data.update(OBSERVATION_GROUPS)
+                elif kind in EVENT_KEYS:
+                    self.with_data.add(EVENT_KEYS[kind])
+                elif kind in ORDER_TYPES:
+                    self.with_data.add("medications")
+
+    def _gap(self, keys: tuple[str, ...], why: Why, detail: str = "") -> None:
+        for key in keys:
+            # a failed or unreadable answer is not undone by an empty one that came under another key
+            if key not in self.gaps or self.gaps[key].why is Why.NONE_ON_FILE:
+                self.gaps[key] = Missing(why, detail)
+
+
+def _is_error(outcome: Json) -> bool:
+    issues = outcome.get("issue")
+    return any(
+        isinstance(issue, dict) and issue.get("severity") in ("error", "fatal")
+        for issue in (issues if isinstance(issues, list) else [issues])
+    )
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Feedback
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackEntry:
+    """What became of one card. `reasons` are (code, system, display); `card` is "" when the client had none."""
+
+    card: str
+    outcome: str
+    at: str
+    reasons: tuple[tuple[str, str, str], ...]
+    comment: str
+    accepted: tuple[str, ...]
+
+
+class _Reason(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    code: Loose = ""
+    system: Loose = ""
+    display: Loose = ""
+
+
+class _Override(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    reason: _Reason | None = None
+    userComment: Loose = ""  # noqa: N815
+
+
+class _Accepted(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    id: Loose = ""
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    card: Loose = ""
+    outcome: Literal["accepted", "overridden"]
+    outcomeTimestamp: Loose = ""  # noqa: N815
+    acceptedSuggestions: list[_Accepted] | None = None  # noqa: N815
+    overrideReason: _Override | None = None  # noqa: N815
+    overrideReasons: list[_Override] | _Override | None = None  # noqa: N815 - plural in one vendor's examples
+
+
+class _Feedback(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    feedback: list[_Entry] = Field(min_length=1)
+
+
+def read_feedback(body: bytes) -> tuple[FeedbackEntry, ...]:
+    """Read a feedback request. Raises `BadRequest` with the field at fault."""
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+    try:
+        entries = _Feedback.model_validate(parsed).feedback
+    except ValidationError as error:
+        raise _bad_field(error) from None
+    return tuple(_entry(entry) for entry in entries)
+
+
+def _entry(entry: _Entry) -> FeedbackEntry:
+    plural = entry.overrideReasons
+    overrides = [*(plural if isinstance(plural, list) else [plural]), entry.overrideReason]
+    given = [override for override in overrides if override]
+    return FeedbackEntry(
+        card=entry.card,
+        outcome=entry.outcome,
+        at=entry.outcomeTimestamp,
+        reasons=tuple((o.reason.code, o.reason.system, o.reason.display) for o in given if o.reason),
+        comment="; ".join(o.userComment for o in given if o.userComment),
+        accepted=tuple(suggestion.id for suggestion in entry.acceptedSuggestions or [] if suggestion.id),
+    )
