@@ -9,7 +9,7 @@ A value that may be absent is typed `X | Missing`, so that whoever uses it has t
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from enum import IntEnum, StrEnum
@@ -158,6 +158,7 @@ class ChartObservation:
     absent_reason: str = ""
     specimen: str = ""
     group: str = ""  # the prefetch group it was sent in, "" when under another key
+    raw: Mapping[str, Any] = field(default_factory=dict, hash=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +192,9 @@ class Unused:
     ref: str
     what: str
     why: str
-    kind: str  # "unreadable", "other patient", "withdrawn", "future", "unit", "implausible", "status", "undated"
+    kind: str  # "unreadable", "other patient", "withdrawn", "future", "unit", "implausible", "undated", "bound", "imprecise", "excluded"
     analyte: str = ""
+    on: str = ""  # ISO date of a result, "" if unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,8 +289,13 @@ class Order:
     regimen: Regimen | Unread | None
     intent: Intent
     draft: bool  # False: already active (patient-view, medication-verify)
+    route_assumed: bool = False  # no route given: the product's usual one
     starts: date | None = None
     ends: date | None = None
+
+    def with_intent(self, intent: Intent) -> "Order":
+        """The same order with another intent."""
+        return replace(self, intent=intent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,6 +349,18 @@ class Facts:
         found = self.labs.get(analyte)
         return found[0] if found else self.lab_gaps[analyte]
 
+    @property
+    def age(self) -> int | None:
+        """Completed years; a birthday counts from its day on. None without a date of birth."""
+        if isinstance(self.born, Missing):
+            return None
+        before_birthday = (self.today.month, self.today.day) < (self.born.month, self.born.day)
+        return self.today.year - self.born.year - before_birthday
+
+    def is_younger_than(self, years: int) -> bool:
+        """Is the patient known to be younger?"""
+        return self.age is not None and self.age < years
+
 
 # --------------------------------------------------------------------------------------------------------------------
 # Findings: what a check says
@@ -389,6 +408,7 @@ class Proposal:
     frequency: int
     period: Decimal
     period_unit: str
+    after_dialysis: bool
     wording: str
 
 

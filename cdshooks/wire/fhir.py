@@ -224,6 +224,7 @@ def _observation(resource: Json, group: str) -> ChartObservation:
         absent_reason=" ".join(read_concept(resource.get("dataAbsentReason")).words[:1]),
         specimen=_text(_object(resource.get("specimen")).get("display")),
         group=group,
+        raw=resource,
     )
 
 

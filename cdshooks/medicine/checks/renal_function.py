@@ -1,0 +1,146 @@
+"""Can the kidney function be computed, is it current, steady and trustworthy? Silent when it is."""
+
+from collections.abc import Iterator
+
+from cdshooks.medicine.kidney import Kidney, assess
+from cdshooks.medicine.knowledge import Cite, Knowledge, RenalDoseRule
+from cdshooks.model import Facts, Finding, Indicator, Lab, LabRequest, Order, Phase, Why
+
+
+def check(facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
+    """Findings of topic renalFunction for the orders whose dose depends on the kidneys."""
+    for order in facts.orders:
+        table = knowledge.dose_table(order.product.drug, order.route) if order.systemic else None
+        if table is None:
+            continue
+        kidney = assess(facts, knowledge.kidney, table.adults_from_years)
+        if kidney.dialysis:
+            continue  # the table's dialysis row asks for no clearance, and creatinine swings with every session
+        if not kidney.clearance:
+            yield from _not_computable(order, table, kidney, knowledge)
+            continue
+        yield from _moving(order, table, kidney, knowledge)
+        yield from _stale(order, table, kidney, knowledge)
+        yield from _old_weight(order, table, kidney, facts, knowledge)
+        yield from _may_read_too_high(order, table, kidney, knowledge)
+
+
+def _finding(
+    order: Order, table: RenalDoseRule, kidney: Kidney, knowledge: Knowledge, cite: Cite, indicator: Indicator, summary: str,
+    *because: str, order_creatinine: bool = False,
+) -> Finding:  # fmt: skip
+    creatinine = knowledge.codes.analytes["creatinine"]
+    return Finding(
+        topic="renalFunction",
+        indicator=indicator,
+        rules=(knowledge.kidney.id, table.id),
+        order=order.chart,
+        drug=order.product.drug,
+        summary=f"{order.label}: {summary}",
+        because=because,
+        citations=(knowledge.citation(cite),),
+        intent=order.intent,
+        inputs=kidney.inputs,
+        lab_requests=(LabRequest(creatinine.order_loinc, creatinine.order_name),) if order_creatinine else (),
+    )
+
+
+def _not_computable(order: Order, table: RenalDoseRule, kidney: Kidney, knowledge: Knowledge) -> Iterator[Finding]:
+    """What was looked for and is not there, or cannot be used. What was not sent is the data quality check's to say."""
+    absent = [(name, m) for name, m in kidney.lacking if m.why in (Why.NONE_ON_FILE, Why.UNUSABLE)]
+    if not absent:
+        return
+    names = ", ".join(f"{'no usable' if m.why is Why.UNUSABLE else 'no'} {name}" for name, m in absent)
+    yield _finding(
+        order, table, kidney, knowledge, knowledge.kidney.cockcroft_gault.cite, Indicator.WARNING,
+        f"kidney function cannot be computed ({names}{' on file' if all(m.why is Why.NONE_ON_FILE for _, m in absent) else ''})",
+        *(f"{name}: {missing}." for name, missing in kidney.lacking),
+        "The dose is not checked against the kidney function.",
+        order_creatinine=any(name == "serum creatinine" for name, _ in absent),
+    )  # fmt: skip
+
+
+def _moving(order: Order, table: RenalDoseRule, kidney: Kidney, knowledge: Knowledge) -> Iterator[Finding]:
+    cite = knowledge.kidney.acute_change.cite
+    if kidney.moving == "rising":
+        yield _finding(
+            order, table, kidney, knowledge, cite, Indicator.WARNING,
+            "CrCl unreliable, creatinine is rising (acute kidney injury)",
+            f"{_sentence(kidney.moving_because)} The true clearance is below the computed one:"
+            " a dose that fits, or looks too small, is not confirmed.",
+            _clearance_line(kidney),
+        )  # fmt: skip
+    elif kidney.moving == "falling":
+        yield _finding(
+            order, table, kidney, knowledge, cite, Indicator.INFO,
+            "creatinine is falling, CrCl reads too low",
+            f"{_sentence(kidney.moving_because)} The true clearance is above the computed one: the dose may be too small.",
+            _clearance_line(kidney),
+        )  # fmt: skip
+
+
+def _stale(order: Order, table: RenalDoseRule, kidney: Kidney, knowledge: Knowledge) -> Iterator[Finding]:
+    limits = knowledge.kidney.freshness_days
+    if order.intent.phase in (Phase.MAINTENANCE, Phase.PROPHYLAXIS):
+        limit, phase = limits.stable, order.intent.phase.value
+    else:
+        limit = limits.treatment_by_vein if order.route == "intravenous" else limits.treatment
+        phase = "treatment" if order.intent.phase else "an unknown phase (as treatment)"
+    days = kidney.creatinine_days
+    if days <= limit or kidney.creatinine is None:
+        return
+    yield _finding(
+        order, table, kidney, knowledge, limits.cite, Indicator.INFO if days <= 2 * limit else Indicator.WARNING,
+        f"creatinine is {days} days old{'' if days <= 2 * limit else ', re-check before dosing'}",
+        f"A creatinine is current for {limit} days in {phase}; this one is of {kidney.creatinine.on.isoformat()}."
+        " The dose is judged with it all the same.",
+        _clearance_line(kidney),
+        order_creatinine=True,
+    )  # fmt: skip
+
+
+def _old_weight(order: Order, table: RenalDoseRule, kidney: Kidney, facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
+    weight = facts.newest("weight")
+    if isinstance(weight, Lab) and (facts.today - weight.on).days > knowledge.kidney.weight_days:
+        yield _finding(
+            order, table, kidney, knowledge, knowledge.kidney.freshness_days.cite, Indicator.INFO,
+            f"the weight used is of {weight.on.isoformat()}",
+            f"Weight {weight.original} of {weight.on.isoformat()}: weigh again, the clearance and every mg/kg dose depend on it.",
+        )  # fmt: skip
+
+
+def _may_read_too_high(order: Order, table: RenalDoseRule, kidney: Kidney, knowledge: Knowledge) -> Iterator[Finding]:
+    """Low albumin, nephrotic syndrome, oedema: a caveat, and the lower band's regimen when its edge is near."""
+    cite = knowledge.kidney.doubtful.cite
+    clearance = kidney.clearance
+    if kidney.doubts and clearance:
+        band = table.band(clearance.rounded)
+        below = table.band(band.at_least - 1) if band.at_least else None
+        if below and clearance.rounded - band.at_least <= knowledge.kidney.doubtful.margin_ml_min:
+            phases = (order.intent.phase,) if order.intent.phase else (Phase.TREATMENT, Phase.MAINTENANCE)
+            lower = "; ".join(
+                f"{row[0].regimen.wording} ({phase.value})" if (row := below.regimens(phase)) else "not recommended" for phase in phases
+            )
+            yield _finding(
+                order, table, kidney, knowledge, cite, Indicator.INFO,
+                f"CrCl {clearance.rounded} may be too high ({kidney.doubts[0]}); band below: {lower}",
+                f"{_sentence('; '.join(kidney.doubts))} Creatinine clearance then overestimates; {clearance.rounded} mL/min is"
+                f" {clearance.rounded - band.at_least} above the band edge at {band.at_least}."
+                f" Regimen of the band below: {lower}. Consider a cystatin C.",
+                _clearance_line(kidney),
+            )  # fmt: skip
+    if kidney.fluid:
+        yield _finding(
+            order, table, kidney, knowledge, cite, Indicator.INFO,
+            f"weight may hold fluid ({kidney.fluid})",
+            "Oedema inflates the clearance and every mg/kg dose: use the dry weight.",
+        )  # fmt: skip
+
+
+def _clearance_line(kidney: Kidney) -> str:
+    return f"{kidney.clearance.formula}: {kidney.clearance.arithmetic}." if kidney.clearance else ""
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "."
+

@@ -1,0 +1,225 @@
+"""Kidney function of the patient as the labels mean it: clearance, dialysis, and how far it can be trusted.
+
+Cockcroft-Gault for adults and modified Schwartz for children, in exact decimals; every input is kept so that the
+arithmetic can be redone by hand. Constants and limits are in mappings/kidney.yaml. No check is made here.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+
+from cdshooks.medicine.knowledge import KidneyRule
+from cdshooks.model import Facts, Input, Lab, Missing
+
+_MODALITIES = ("continuous", "peritoneal", "haemodialysis")  # the one that changes dosing most first
+
+
+@dataclass(frozen=True, slots=True)
+class Dialysis:
+    """Kidney replacement in force: which kind, how we know, and whether the kind itself is assumed."""
+
+    modality: str
+    because: str
+    ref: str
+    assumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Clearance:
+    """A computed creatinine clearance. `value` in mL/min (adult) or mL/min/1.73 m2 (child), unrounded."""
+
+    value: Decimal
+    unit: str
+    formula: str  # "Cockcroft-Gault, actual weight"
+    arithmetic: str  # the formula with the numbers in it
+
+    @property
+    def rounded(self) -> int:
+        """To the nearest whole number: labels print whole numbers."""
+        return int(self.value.quantize(Decimal(1), rounding=ROUND_HALF_UP))
+
+
+@dataclass(frozen=True, slots=True)
+class Kidney:
+    """What is known of the kidneys. `clearance` is None when `lacking` names what it could not be computed for."""
+
+    clearance: Clearance | None
+    adjusted: Clearance | None  # with adjusted weight, where BMI asks for it
+    bmi: Decimal | None
+    dialysis: Dialysis | None
+    lacking: tuple[tuple[str, Missing], ...]  # (input in words, why)
+    creatinine: Lab | None
+    creatinine_days: int
+    moving: str  # "", "rising", "falling"
+    moving_because: str
+    doubts: tuple[str, ...]  # why the clearance may read too high: low albumin, nephrotic syndrome
+    fluid: str  # oedema in words: the weight may hold fluid
+    age_note: str
+    inputs: tuple[Input, ...]
+
+
+def assess(facts: Facts, rule: KidneyRule, adults_from_years: int) -> Kidney:
+    """Kidney function of the patient today, for a drug whose adult table starts at `adults_from_years`."""
+    dialysis = current_dialysis(facts, rule)
+    creatinine, weight, height = (facts.newest(name) for name in ("creatinine", "weight", "height"))
+    age = facts.age
+    child = facts.is_younger_than(adults_from_years)
+    needed: list[tuple[str, object]] = [("serum creatinine", creatinine), ("date of birth", facts.born), ("sex", facts.sex)]
+    needed.append(("height", height) if child else ("weight", weight))
+    lacking = tuple((name, value) for name, value in needed if isinstance(value, Missing))
+    clearance = adjusted = None
+    bmi = _bmi(weight, height) if not child else None
+    if not lacking and isinstance(creatinine, Lab) and age is not None and isinstance(facts.sex, str):
+        if child and isinstance(height, Lab):
+            clearance = schwartz(rule, age, facts.sex, height.value, creatinine.value)
+        elif isinstance(weight, Lab):
+            clearance = cockcroft_gault(rule, age, facts.sex, weight.value, creatinine.value, "actual weight")
+            if bmi is not None and bmi >= rule.adjusted_weight.bmi_at_least and isinstance(height, Lab):
+                lighter = adjusted_weight(rule, facts.sex, weight.value, height.value)
+                adjusted = cockcroft_gault(rule, age, facts.sex, lighter, creatinine.value, "adjusted weight")
+    moving, because = _movement(facts.labs.get("creatinine", ()), rule) if dialysis is None else ("", "")
+    inputs = list(_inputs(facts, creatinine, weight, height, age, with_height=child or bmi is not None))
+    if clearance:
+        inputs.append(Input("creatinine clearance", _shown(clearance.value), clearance.unit, facts.today.isoformat(), clearance.arithmetic))
+    return Kidney(
+        clearance=clearance,
+        adjusted=adjusted,
+        bmi=bmi,
+        dialysis=dialysis,
+        lacking=lacking,
+        creatinine=creatinine if isinstance(creatinine, Lab) else None,
+        creatinine_days=(facts.today - creatinine.on).days if isinstance(creatinine, Lab) else 0,
+        moving=moving,
+        moving_because=because,
+        doubts=tuple(_doubts(facts, rule)),
+        fluid=next((p.text or "oedema" for p in facts.problems if p.concept == "oedema"), ""),
+        age_note=rule.schwartz.remark if child else "",
+        inputs=tuple(inputs),
+    )
+
+
+def cockcroft_gault(rule: KidneyRule, age: int, sex: str, weight_kg: Decimal, creatinine: Decimal, which: str) -> Clearance:
+    """Adult clearance, mL/min; weight in kg, creatinine in mg/dL."""
+    formula = rule.cockcroft_gault
+    factor = formula.female if sex == "female" else Decimal(1)
+    value = (formula.age_from - age) * weight_kg / (formula.divisor * creatinine) * factor
+    times = f" x {formula.female}" if sex == "female" else ""
+    text = (
+        f"({formula.age_from} - {age}) x {_shown(weight_kg)} kg / ({formula.divisor} x {_shown(creatinine, 3)} mg/dL){times}"
+        f" = {_shown(value)} mL/min"
+    )
+    return Clearance(value, "mL/min", f"Cockcroft-Gault, {which}", text)
+
+
+def schwartz(rule: KidneyRule, age: int, sex: str, height_cm: Decimal, creatinine: Decimal) -> Clearance:
+    """A child's clearance, mL/min/1.73 m2, capped; height in cm, creatinine in mg/dL."""
+    k = next(row.k for row in rule.schwartz.k if age < row.below_years and row.sex in ("any", sex))
+    raw = k * height_cm / creatinine
+    value = min(raw, rule.schwartz.cap)
+    capped = f", capped at {rule.schwartz.cap}" if raw > value else ""
+    text = f"{k} x {_shown(height_cm)} cm / {_shown(creatinine, 3)} mg/dL = {_shown(raw)}{capped}"
+    return Clearance(value, "mL/min/1.73 m2", "modified Schwartz", text)
+
+
+def adjusted_weight(rule: KidneyRule, sex: str, weight_kg: Decimal, height_cm: Decimal) -> Decimal:
+    """Ideal weight plus a share of what is above it, kg."""
+    ideal_of = rule.adjusted_weight.ideal
+    inches_above = max(height_cm / Decimal("2.54") - 60, Decimal(0))
+    ideal = (ideal_of.female if sex == "female" else ideal_of.male) + ideal_of.per_inch_above_60 * inches_above
+    return ideal + rule.adjusted_weight.fraction * (weight_kg - ideal)
+
+
+def _bmi(weight: Lab | Missing, height: Lab | Missing) -> Decimal | None:
+    if isinstance(weight, Missing) or isinstance(height, Missing):
+        return None
+    return weight.value / (height.value / 100) ** 2
+
+
+def current_dialysis(facts: Facts, rule: KidneyRule) -> Dialysis | None:
+    """Dialysis in force: an active problem, or a procedure of the last days. One from before a kidney transplant is over."""
+    grafts = [p.since for p in facts.problems if p.concept == "transplant-kidney" and p.since]
+    graft = max(grafts) if grafts else None
+    evidence = []
+    for problem in facts.problems:
+        if not problem.concept.startswith("dialysis:"):
+            continue
+        old = problem.since is not None and facts.today - problem.since > timedelta(days=rule.dialysis_days)
+        if problem.resource_type == "Procedure" and (problem.since is None or old):
+            continue
+        if graft and problem.since and problem.since < graft:
+            continue
+        evidence.append((problem.concept.removeprefix("dialysis:"), problem))
+    if not evidence:
+        return None
+    kinds = {kind for kind, _ in evidence}
+    modality = next((kind for kind in _MODALITIES if kind in kinds), "haemodialysis")
+    problem = next((p for kind, p in evidence if kind == modality), evidence[0][1])
+    since = f" ({problem.since.isoformat()})" if problem.since else ""
+    return Dialysis(modality, f"{problem.text or 'dialysis'}{since}", problem.ref, assumed=modality not in kinds)
+
+
+def _movement(series: Iterable[Lab], rule: KidneyRule) -> tuple[str, str]:
+    """Is the newest creatinine moving by an acute-kidney-injury criterion against an earlier one? Newest first."""
+    labs = [lab for lab in series if not lab.comparator]
+    if not labs:
+        return "", ""
+    newest, limit = labs[0], rule.acute_change
+    for earlier in labs[1:]:
+        hours = _hours_between(earlier, newest)
+        low, high = sorted((earlier.value, newest.value))
+        small = hours <= limit.within_hours and high - low >= limit.rise_mg_dl
+        large = hours <= limit.within_days * 24 and high >= limit.factor * low
+        if (small or large) and high != low:
+            word = "rising" if newest.value > earlier.value else "falling"
+            return word, (
+                f"serum creatinine {_shown(earlier.value, 3)} mg/dL on {earlier.on.isoformat()},"
+                f" {_shown(newest.value, 3)} mg/dL on {newest.on.isoformat()}"
+            )
+    return "", ""
+
+
+def _hours_between(earlier: Lab, later: Lab) -> Decimal:
+    if isinstance(earlier.at, datetime) and isinstance(later.at, datetime):
+        return Decimal((later.at - earlier.at).total_seconds()) / 3600
+    return Decimal((later.on - earlier.on).days * 24)
+
+
+def _doubts(facts: Facts, rule: KidneyRule) -> Iterator[str]:
+    limit = rule.doubtful
+    for name, below in (("albumin", True), ("upcr", False)):
+        lab = facts.newest(name)
+        if isinstance(lab, Missing) or (facts.today - lab.on).days > limit.albumin_days:
+            continue
+        if (below and lab.value < limit.albumin_below_g_dl) or (not below and lab.value >= limit.upcr_at_least_mg_g):
+            yield f"{'albumin' if below else 'urine protein/creatinine ratio'} {lab.original} on {lab.on.isoformat()}"
+    for problem in facts.problems:
+        if problem.concept == "nephrotic-syndrome":
+            yield problem.text or "nephrotic syndrome"
+            return
+
+
+def _inputs(
+    facts: Facts, creatinine: Lab | Missing, weight: Lab | Missing, height: Lab | Missing, age: int | None, *, with_height: bool
+) -> Iterator[Input]:
+    if isinstance(creatinine, Lab):
+        yield _input("serum creatinine", creatinine)
+    if isinstance(weight, Lab):
+        yield _input("weight", weight)
+    if with_height and isinstance(height, Lab):
+        yield _input("height", height)
+    if age is not None:
+        yield Input("age", str(age), "years", facts.today.isoformat(), "Patient")
+    if isinstance(facts.sex, str):
+        yield Input("sex", facts.sex, "", "", "Patient")
+
+
+def _input(name: str, lab: Lab) -> Input:
+    return Input(name, f"{lab.comparator}{_shown(lab.value, 3)}", lab.unit, lab.on.isoformat(), lab.ref)
+
+
+def _shown(value: Decimal, places: int = 1) -> str:
+    """A decimal for reading: at most `places` decimals, no trailing zeros."""
+    text = f"{value:.{places}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+

@@ -1,0 +1,75 @@
+"""What an order is for: said in the order, else assumed from the chart, else unknown.
+
+Pure functions over words and problems; the words are in mappings/phases.yaml.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import date, timedelta
+from functools import lru_cache
+
+from cdshooks.medicine.knowledge import PhaseRule
+from cdshooks.model import Intent, Lab, Missing, Phase, Problem
+
+_PUNCTUATION = re.compile(r"[,.;:()\[\]\n/]|\s-\s")
+
+
+def phase_said(texts: Iterable[tuple[str, str]], rule: PhaseRule) -> Intent | None:
+    """The phase that the order itself names. `texts` are (where, text) in order of weight; the first that names one counts."""
+    for where, text in texts:
+        phase, word = _phase_in(text, rule)
+        if phase:
+            return Intent(phase, "said", f'the order says "{word}" ({where})')
+    return None
+
+
+def _phase_in(text: str, rule: PhaseRule) -> tuple[Phase | None, str]:
+    plain = re.sub(r"\s+", " ", text.lower())
+    for phrase in rule.ignore:
+        plain = _word(phrase).sub(" ", plain)
+    now = _word(*rule.then).split(plain)[0] or plain
+    for left_out in ((*rule.another_time, *rule.not_this), rule.not_this):
+        rest = " ; ".join(_before(clause, left_out) for clause in _PUNCTUATION.split(now))
+        for phase in rule.precedence:
+            if found := _word(*getattr(rule.words, phase.value)).search(rest):
+                return phase, found.group(0).strip()
+    return None, ""
+
+
+def _before(clause: str, markers: tuple[str, ...]) -> str:
+    """The part of a clause before the first word that opens a statement about another time."""
+    found = _word(*markers).search(clause)
+    return clause[: found.start()] if found else clause
+
+
+@lru_cache(maxsize=256)
+def _word(*phrases: str) -> re.Pattern[str]:
+    """Any of the phrases as whole words; a hyphen in a phrase also matches a space or nothing."""
+    longest_first = sorted(phrases, key=len, reverse=True)
+    body = "|".join(re.escape(p.lower()).replace(r"\-", r"[-\s]?").replace(r"\ ", r"\s+") for p in longest_first)
+    return re.compile(rf"(?<![\w])(?:{body})(?![\w])")
+
+
+def phase_assumed(
+    problems: Iterable[Problem],
+    problem_gaps: Mapping[str, Missing | None],
+    viral_load: Lab | Missing,
+    groups: Mapping[str, frozenset[str]],
+    rule: PhaseRule,
+    today: date,
+) -> Intent:
+    """The phase assumed from the chart, or unknown. `groups` names which concepts are CMV disease, transplants ..."""
+    found = list(problems)
+    for problem in found:
+        if problem.concept in groups["cmv_disease"] or problem.concept == "cmv-viraemia":
+            return Intent(Phase.TREATMENT, "assumed", f"{problem.text or problem.concept} is on the problem list")
+    dnaemia = isinstance(viral_load, Lab) and viral_load.value > 0 and "<" not in viral_load.comparator
+    if isinstance(viral_load, Lab) and dnaemia and today - viral_load.on <= timedelta(days=rule.dnaemia_days):
+        return Intent(Phase.TREATMENT, "assumed", f"CMV viral load {viral_load.original} on {viral_load.on.isoformat()}")
+    looked = isinstance(viral_load, Lab) or viral_load.why.value == "none on file"
+    for problem in found:
+        window = rule.prophylaxis_window_days.get(problem.concept)
+        if window and looked and problem.since and timedelta(0) <= today - problem.since <= timedelta(days=window.days):
+            days = (today - problem.since).days
+            return Intent(Phase.PROPHYLAXIS, "assumed", f"day {days} after {problem.text or problem.concept}, no CMV DNAemia on file")
+    return Intent(None, "unknown", "the order does not say what it is for, and the chart does not settle it")

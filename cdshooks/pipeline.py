@@ -1,0 +1,83 @@
+"""The whole path of one hook call, start to finish: call -> chart -> facts -> findings -> cards.
+
+Pure: everything it needs is in its arguments. The service, the command line and the bulk screening all come through here.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import date, tzinfo
+from typing import Any
+
+import orjson
+
+from cdshooks import __version__
+from cdshooks.medicine import checks
+from cdshooks.medicine.interpret import interpret
+from cdshooks.medicine.knowledge import Knowledge
+from cdshooks.model import Chart, Facts, Finding, Unused
+from cdshooks.wire import cards, fhir
+from cdshooks.wire.hooks import HookCall
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a call, and what the service may log about it (no patient data)."""
+
+    cards: list[dict[str, Any]]
+    findings: tuple[Finding, ...]
+    failures: tuple[tuple[str, Exception], ...]  # checks that raised
+
+    @property
+    def body(self) -> bytes:
+        """The answer on the wire."""
+        return orjson.dumps({"cards": self.cards})
+
+
+def evaluate(call: HookCall, *, knowledge: Knowledge, today: date, zone: tzinfo, fhir_release: str = "auto") -> Answer:
+    """Judge one hook call. `today` is the clinical date, `zone` the site's time zone (which day a result is from)."""
+    chart = fhir.read_chart(call, fhir_release)
+    facts = interpret(chart, knowledge, today, zone)
+    findings, failures = checks.run(facts, knowledge)
+    broken = _broken_resources(chart, facts, findings)
+    if broken:  # a resource that a card would cite breaks the FHIR release: judge again without it, and say so
+        chart = _without(chart, broken)
+        facts = interpret(chart, knowledge, today, zone)
+        findings, failures = checks.run(facts, knowledge)
+    rendered = cards.render(
+        findings,
+        wording=_wording(knowledge),
+        hook_instance=call.hook_instance,
+        patient_id=call.patient_id,
+        release=chart.release,
+        remarks=[f"Only the first page of {key} was sent: the list is incomplete." for key in sorted(chart.incomplete)],
+    )
+    return Answer(rendered, findings, failures)
+
+
+def _broken_resources(chart: Chart, facts: Facts, findings: tuple[Finding, ...]) -> dict[str, str]:
+    """Cited Observations that break FHIR in a field we read: reference -> field."""
+    cited = {entry.reference for finding in findings for entry in finding.inputs if entry.reference.startswith("Observation/")}
+    found = {}
+    for observation in chart.observations if cited else ():
+        if observation.ref in cited and (paths := fhir.violations(observation.raw, chart.release)):
+            found[observation.ref] = paths[0]
+    return found
+
+
+def _without(chart: Chart, broken: dict[str, str]) -> Chart:
+    gone = [observation for observation in chart.observations if observation.ref in broken]
+    unused = [Unused(o.ref, "a result", f"cannot be read: {broken[o.ref]}", "unreadable") for o in gone]
+    kept = tuple(observation for observation in chart.observations if observation.ref not in broken)
+    return replace(chart, observations=kept, unused=(*chart.unused, *unused))
+
+
+def _wording(knowledge: Knowledge) -> cards.Wording:
+    texts = knowledge.cards
+    return cards.Wording(
+        topic_system=texts.topic_system,
+        topics=texts.topics,
+        reason_system=texts.reason_system,
+        reasons=tuple((reason.code, reason.display) for reason in texts.override_reasons),
+        note=texts.note,
+        knowledge_version=knowledge.version,
+        service_version=__version__,
+    )

@@ -1,0 +1,92 @@
+"""Structured suggestions: the draft with its dose mended, a laboratory order, the removal of a draft.
+
+The client's own resource is copied and only its dose and timing change; whatever restates the old dose goes with it.
+"""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from decimal import Decimal
+from typing import Any
+
+from cdshooks.model import ChartOrder, LabRequest, Proposal
+from cdshooks.wire.fhir import objects
+from cdshooks.wire.hooks import Json
+
+_UCUM = "http://unitsofmeasure.org"
+_LOINC = "http://loinc.org"
+_PRINTED = {"{tbl}": "tablet", "{capsule}": "capsule"}
+_OLD_TIMING = (
+    "frequencyMax", "periodMax", "timeOfDay", "dayOfWeek", "when", "offset", "count", "countMax", "periodUnit", "periodUnits",
+)  # fmt: skip
+
+
+def mended_order(order: ChartOrder, proposal: Proposal, release: str) -> Json:
+    """A copy of the draft with the proposed dose and timing, in the release it came in."""
+    resource: Json = deepcopy(dict(order.raw))
+    dosages = objects(resource.get("dosageInstruction"))
+    dosage = deepcopy(dosages[0]) if dosages else {}
+    quantity = {
+        "value": _number(proposal.dose),
+        "unit": _PRINTED.get(proposal.unit, proposal.unit),
+        "system": _UCUM,
+        "code": proposal.unit,
+    }
+    on_dosage = release in ("DSTU2", "STU3")
+    for name in ("doseQuantity", "doseRange", "doseSimpleQuantity"):
+        dosage.pop(name, None)
+    if on_dosage:
+        dosage["doseQuantity"] = quantity
+        dosage.pop("doseAndRate", None)
+    else:
+        entries = objects(dosage.get("doseAndRate"))
+        kept = next((e for e in entries if "doseQuantity" in e or "doseRange" in e), entries[0] if entries else {})
+        rates = {name: value for e in entries for name, value in e.items() if name.startswith("rate")}
+        entry = {n: v for n, v in kept.items() if n not in ("doseRange", "doseSimpleQuantity", "extension")} | rates
+        dosage["doseAndRate"] = [entry | {"doseQuantity": quantity}]
+    _without_old_dose_extension(dosage)
+    dosage["timing"] = _timing(dosage.get("timing"), proposal, release)
+    if dosage.get("text") or proposal.after_dialysis:
+        dosage["text"] = proposal.wording
+    dosage.pop("patientInstruction", None)
+    resource.pop("renderedDosageInstruction", None)
+    resource["dosageInstruction"] = [dosage]
+    return resource
+
+
+def _without_old_dose_extension(dosage: Json) -> None:
+    kept = [e for e in objects(dosage.get("extension")) if not str(e.get("url", "")).endswith("/ordered-dose")]
+    if "extension" in dosage:
+        del dosage["extension"]
+        if kept:
+            dosage["extension"] = kept
+
+
+def _timing(old: Any, proposal: Proposal, release: str) -> Json:
+    timing: Json = deepcopy(dict(old)) if isinstance(old, dict) else {}
+    repeat: Json = {k: v for k, v in (timing.get("repeat") or {}).items() if k not in _OLD_TIMING}
+    repeat |= {
+        "frequency": proposal.frequency,
+        "period": _number(proposal.period),
+        "periodUnits" if release == "DSTU2" else "periodUnit": proposal.period_unit,
+    }
+    for name in ("code", "event"):
+        timing.pop(name, None)
+    return timing | {"repeat": repeat}
+
+
+def _number(value: Decimal) -> int | float:
+    return int(value) if value == value.to_integral_value() else float(value)
+
+
+def laboratory_order(request: LabRequest, patient_id: str, release: str) -> Json:
+    """An order for a laboratory test, in the resource type of the release."""
+    code: Mapping[str, Any] = {
+        "coding": [{"system": _LOINC, "code": request.loinc, "display": request.name}],
+        "text": request.name,
+    }
+    subject = {"reference": f"Patient/{patient_id}"}
+    if release == "DSTU2":
+        return {"resourceType": "DiagnosticOrder", "status": "proposed", "subject": subject, "item": [{"code": code}]}
+    kind = "ProcedureRequest" if release == "STU3" else "ServiceRequest"
+    coded = {"concept": code} if release == "R5" else code
+    return {"resourceType": kind, "status": "draft", "intent": "proposal", "code": coded, "subject": subject}

@@ -1,0 +1,35 @@
+"""Text that came with a request, made harmless for display: no markup, live link, control or direction character."""
+
+import re
+import unicodedata
+
+_INVISIBLE = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
+_CLOSING = re.compile(r">(?![\s=\d.])")
+_ENTITY = re.compile(r"&(?=#|\w+;)")
+_WWW = re.compile(r"\bwww\.", re.IGNORECASE)
+_SCHEME = re.compile(r"\b(javascript|data|vbscript|mailto)\s*:", re.IGNORECASE)
+_MARKDOWN = str.maketrans({"[": "(", "]": ")", "`": "'", "|": "/", "@": "(at)"})
+_EMPHASIS = re.compile(r"([*_~#\\])")
+
+
+def neutral(text: str, length: int = 400) -> str:
+    """`text` on one line, shortened to `length`, without anything that a client could render or run.
+
+    A comparator such as "<20" stays as it is.
+    """
+    if text.isascii() and text.isprintable() and len(text) <= length and not _SUSPICIOUS.search(text):
+        return text
+    plain = "".join(" " if unicodedata.category(c) in _INVISIBLE else c for c in text)
+    plain = re.sub(r"\s+", " ", plain).strip()
+    plain = _CLOSING.sub("›", _TAG.sub("‹", plain)).replace("://", ":/ /")
+    plain = _SCHEME.sub(r"\1 :", _WWW.sub("www ", _ENTITY.sub("& ", plain))).translate(_MARKDOWN)
+    return plain if len(plain) <= length else plain[: length - 1].rstrip() + "…"
+
+
+_SUSPICIOUS = re.compile(r"[<>&\[\]`|@]|://|\bwww\.|\b(?:javascript|data|vbscript|mailto)\s*:", re.IGNORECASE)
+
+
+def markdown(text: str) -> str:
+    """`neutral` text as literal Markdown: emphasis and heading characters escaped."""
+    return _EMPHASIS.sub(r"\\\1", text)
