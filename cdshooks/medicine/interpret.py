@@ -190,8 +190,8 @@ def _lab(observation: ChartObservation, analyte: Analyte, kind: str, today: date
     if day > today:
         return refuse(why="is dated in the future", kind="future")
     if kind in analyte.excluded_kinds:
-        return refuse(why=f"is not for dosing ({kind})", kind="excluded")
-    number = convert(value, analyte)
+        return refuse(why=analyte.excluded_kinds[kind], kind="excluded")
+    number = convert(value, analyte, kind)
     if isinstance(number, Refusal):
         return refuse(why=number.reason, kind="unit")
     original = f"{value.comparator}{value.value} {value.unit or value.code}".strip()

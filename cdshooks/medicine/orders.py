@@ -41,7 +41,7 @@ def read_order(chart: ChartOrder, knowledge: Knowledge, zone: tzinfo, *, draft: 
 
 
 def _label(product: Product, regimen: Regimen | Unread | None, knowledge: Knowledge) -> str:
-    name = knowledge.codes.drugs[product.drug].display if product.drug else "CMV antiviral"
+    name = knowledge.codes.drugs[product.drug].display.capitalize() if product.drug else "CMV antiviral"
     return f"{name} {regimen.wording}" if isinstance(regimen, Regimen) else name
 
 

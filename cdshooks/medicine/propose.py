@@ -2,7 +2,8 @@
 
 from decimal import ROUND_HALF_UP, Decimal
 
-from cdshooks.medicine.dosage import ordered_unit, regimen_wording
+from cdshooks.medicine.dosage import regimen_wording
+from cdshooks.medicine.dose_words import DoseWords, spelling
 from cdshooks.medicine.knowledge import Knowledge, TableRegimen
 from cdshooks.model import Lab, Missing, Order, Proposal
 
@@ -16,7 +17,7 @@ def proposal(
         return None
     dose, unit = amount
     length, period_unit = expected.span
-    wording = regimen_wording(dose, dose, _READABLE.get(unit, unit), expected.per_day, expected.after_dialysis)
+    wording = regimen_wording(dose, dose, unit.strip("{}"), expected.per_day, expected.after_dialysis)
     return Proposal(
         label=f"Change to {wording} ({phase})",
         dose=dose,
@@ -29,32 +30,42 @@ def proposal(
     )
 
 
-_READABLE = {"{tbl}": "tablet", "{capsule}": "capsule"}
-
-
 def _in_form(
     order: Order, expected: TableRegimen, weight: Lab | Missing, knowledge: Knowledge
 ) -> tuple[Decimal, str] | None:
-    """(dose, unit) of the expected dose in the unit of the order: "mg", "mg/kg", "{tbl}", "{capsule}" or "mL"."""
+    """(dose, unit) of the expected dose in the unit of the order: mg, mg/kg, mL, or the order's own word for a tablet."""
     dose, unit = expected.dose
-    wanted = ordered_unit(order.chart.dosages, knowledge.dose_words) or unit
-    if wanted == unit:
+    kind, spelled = _ordered_unit(order, knowledge.dose_words)
+    if kind in ("", unit):
         return dose, unit
+    if kind == "mg/kg":
+        return (dose / weight.value, kind) if isinstance(weight, Lab) else None
+    milligrams = dose
     if unit == "mg/kg":
         if not isinstance(weight, Lab):
             return None
         step = knowledge.judgement.round_mg
         milligrams = (dose * weight.value / step).quantize(Decimal(1), rounding=ROUND_HALF_UP) * step
-    else:
-        milligrams = dose
-    product = order.product
-    if wanted == "mg":
-        return milligrams, "mg"
-    if wanted == "mg/kg":
-        return (milligrams / weight.value, "mg/kg") if isinstance(weight, Lab) else None
-    if wanted == "mL" and product.mg_per_ml:
-        return milligrams / product.mg_per_ml, "mL"
-    if wanted in _READABLE and product.strength_mg:
-        count = milligrams / product.strength_mg
-        return (count, wanted) if count == count.to_integral_value() else None  # tablets are never broken
+    if kind == "mg":
+        return milligrams, kind
+    if kind == "mL" and order.product.mg_per_ml:
+        return milligrams / order.product.mg_per_ml, kind
+    if kind == "pill" and order.product.strength_mg:
+        count = milligrams / order.product.strength_mg
+        return (count, spelled) if count == count.to_integral_value() else None  # tablets are never broken
     return None
+
+
+def _ordered_unit(order: Order, words: DoseWords) -> tuple[str, str]:
+    """What the order's dose is counted in (mg, mg/kg, mL, pill; "" when only text gives it) and how it spells it."""
+    entries = [entry for dosage in order.chart.dosages for entry in dosage.doses]
+    entries.sort(key=lambda entry: entry.kind != "ordered")
+    for quantity in (entry.low or entry.high for entry in entries):
+        if quantity is None:
+            continue
+        unit = words.units.get(spelling(quantity.code)) or words.units.get(spelling(quantity.unit))
+        spelled = quantity.code or quantity.unit
+        if unit is None or unit.kind == "pill":
+            return "pill", spelled or "{tbl}"
+        return ("mL" if unit.kind == "liquid" else unit.means), spelled
+    return "", ""

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 HOOK_ENDPOINTS: Final = ("call", "feedback")
 LOOPBACK_ORIGIN: Final = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?")
 PIECE: Final = 64 * 1024  # bytes asked for at once while a body is read
+DISCARDED: Final = 64 * 1024 * 1024  # bytes of a body over the limit that are read before it is refused
 
 
 class Busy(CdsError):
@@ -50,7 +51,7 @@ def create_app(
 ) -> Flask:
     """The service as a WSGI application.
 
-    `settings` default to the environment and the file that CDSHOOKS_CONFIG names; `knowledge` to what the settings name;
+    `settings` default to the environment and the file that CDSHOOKS_CONFIG names; `knowledge` to what they name;
     `today` fixes the clinical date (for tests), else the settings do, else it is the current date in the site's zone.
 
     Raises:
@@ -72,10 +73,14 @@ def create_app(
     limits = settings.limits
     zone = ZoneInfo(settings.timezone)
     fixed_today = today or settings.today
+
+    def clinical_date() -> date:
+        return fixed_today or datetime.now(zone).date()
+
     services = orjson.dumps(discovery(knowledge.prefetch_queries))
 
     app = Flask(__name__)
-    app.wsgi_app = _clean_path(app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = _clean_path(app.wsgi_app)  # type: ignore[method-assign, assignment]
     app.jinja_options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
     service_rule = "/cds-services/<any(" + ",".join(f'"{service.id}"' for service in SERVICES) + "):service>"
 
@@ -83,7 +88,7 @@ def create_app(
     def _begin() -> Response | None:
         g.started = perf_counter()
         g.told = {}
-        if request.method == "OPTIONS":  # a preflight carries no token and names no client
+        if request.method == "OPTIONS" and _is_hook_path():  # a preflight carries no token and names no client
             return Response(status=HTTPStatus.NO_CONTENT)
         return None
 
@@ -100,23 +105,20 @@ def create_app(
                 service, body, max_depth=limits.max_depth, max_entries=limits.max_entries, prefetch_keys={}
             )
             g.told["hook_instance"] = shortened(hook_call.hook_instance)
-            answer = evaluate(
-                hook_call, knowledge=knowledge, today=fixed_today or datetime.now(zone).date(), zone=zone
-            )
+            answer = evaluate(hook_call, knowledge=knowledge, today=clinical_date(), zone=zone)
+        shown = [_record(card) for card in answer.cards]
         g.told |= {
-            "cards": len(answer.cards),
-            "topics": [card["topic"] for card in answer.cards],
-            "rules": sorted({rule for card in answer.cards for rule in card["rules"]}),
+            "cards": len(shown),
+            "topics": [card["topic"] for card in shown],
+            "rules": sorted({rule for card in shown for rule in card["rules"]}),
         }
-        if answer.failures:
-            g.told["failures"] = list(answer.failures)
-            meters.failures.inc(len(answer.failures))
-        for card in answer.cards:
+        for check, error in answer.failures:
+            meters.failures.inc()
+            log.error("check failed", service=service, check=check, error=type(error).__name__, where=locations(error))
+        for card in shown:
             meters.cards.labels(card["topic"], card["indicator"]).inc()
         try:
-            keep_cards(
-                store, answer.cards, service=service, knowledge_version=knowledge.version, at=datetime.now(UTC)
-            )
+            keep_cards(store, shown, service=service, knowledge_version=knowledge.version, at=datetime.now(UTC))
         except SQLAlchemyError as error:  # the clinician needs the answer more than we need the record of it
             log.error("cards not kept", service=service, error=type(error).__name__, where=locations(error))
         meters.seconds.labels(service).observe(perf_counter() - g.started)
@@ -133,7 +135,7 @@ def create_app(
         g.told |= {"entries": len(entries), "matched": matched}
         return json_answer(orjson.dumps({"kept": len(entries), "matched": matched}))
 
-    register_pages(app, settings=settings, knowledge=knowledge, store=store, meters=meters)
+    register_pages(app, settings=settings, knowledge=knowledge, store=store, meters=meters, clinical_date=clinical_date)
 
     @app.errorhandler(BadRequest)
     def _bad_request(error: BadRequest) -> Response:
@@ -167,7 +169,7 @@ def create_app(
         if request.endpoint != "static":
             response.headers["Cache-Control"] = "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
-        if request.path.startswith("/cds-services") or response.status_code >= HTTPStatus.BAD_REQUEST:
+        if _is_hook_path() or response.status_code >= HTTPStatus.BAD_REQUEST:
             _allow_origin(response)
         if request.endpoint in HOOK_ENDPOINTS and request.view_args and request.method == "POST":
             service = request.view_args["service"]
@@ -238,17 +240,24 @@ def read_body(limit: int) -> bytes:
     if request.mimetype_params.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
         raise BadRequest("the body must be UTF-8")
     announced = request.content_length
-    too_large = TooLarge(f"the body is over {limit} bytes")
-    if announced is not None and announced > limit:
-        raise too_large
     body = bytearray()
-    while piece := request.stream.read(min(PIECE, limit + 1 - len(body))):
-        body += piece
-        if len(body) > limit:
-            raise too_large
+    if announced is None or announced <= limit:
+        while piece := request.stream.read(min(PIECE, limit + 1 - len(body))):
+            body += piece
+            if len(body) > limit:
+                break
+    if len(body) > limit or (announced is not None and announced > limit):
+        _discard(DISCARDED)
+        raise TooLarge(f"the body is over {limit} bytes")
     if announced is not None and len(body) < announced:
         raise BadRequest("the body ended before its Content-Length")
     return bytes(body)
+
+
+def _discard(most: int) -> None:
+    """Read on without keeping anything: many clients look at the answer only after they have sent everything."""
+    while most > 0 and (piece := request.stream.read(PIECE)):
+        most -= len(piece)
 
 
 def json_answer(body: bytes) -> Response:
@@ -264,8 +273,23 @@ def problem(status: HTTPStatus, detail: str, *, field: str = "", headers: Mappin
     return Response(orjson.dumps(members), status, dict(headers or {}), mimetype="application/problem+json")
 
 
+def _record(card: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept and logged of a card: which advice it was, nothing of the patient."""
+    return {
+        "uuid": card["uuid"],
+        "topic": card["source"]["topic"]["code"],
+        "indicator": card["indicator"],
+        "rules": card["extension"]["cmv-cds.finding"]["checks"],
+    }
+
+
+def _is_hook_path() -> bool:
+    """Is this discovery, a call or feedback, known or not?"""
+    return request.path == "/cds-services" or request.path.startswith("/cds-services/")
+
+
 def _allow_origin(response: Response) -> None:
-    """Let a page of this machine read the answer, the sandbox for example. No client is known, so no other origin is."""
+    """Let a page of this machine read the answer, such as a local sandbox; without clients no other origin is known."""
     response.vary.add("Origin")
     origin = request.headers.get("Origin", "")
     if LOOPBACK_ORIGIN.fullmatch(origin):

@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from cdshooks.errors import ConfigurationError
 
@@ -55,7 +64,7 @@ class _Table(BaseModel):
 
 
 class Limits(_Table):
-    """What one request may cost. `body_mb` is MiB, `deadline_ms` milliseconds, `queue` requests waiting for their turn."""
+    """What one request may cost: `body_mb` in MiB, `deadline_ms` in milliseconds, `queue` in requests that wait."""
 
     body_mb: float = Field(default=10, gt=0, le=1024)
     deadline_ms: int = Field(default=400, ge=1)
@@ -106,7 +115,7 @@ class Smart(_Table):
 
 
 class Settings(_Table):
-    """All settings. `today` fixes the clinical date (tests only); `database` may hold a password and is never printed."""
+    """All settings. `today` fixes the clinical date (tests only); `database` may hold a password: never printed."""
 
     public_base: Annotated[Address | None, BeforeValidator(_absent_when_empty)] = None
     database: str = Field(default="sqlite:///cdshooks.db", min_length=1, repr=False)
@@ -175,7 +184,9 @@ def _read_file(path: Path, environ: Mapping[str, str], problems: list[str]) -> d
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read ({error.strerror}); check --config or CDSHOOKS_CONFIG") from error
+        raise ConfigurationError(
+            f"{path}: cannot be read ({error.strerror}); check --config or CDSHOOKS_CONFIG"
+        ) from error
     except ValueError as error:  # TOML syntax or bytes that are not UTF-8; the parser's message names line and column
         raise ConfigurationError(f"{path}: is not valid TOML: {error}") from error
     return {key: _secrets(value, key, path, environ, problems) for key, value in tables.items()}
@@ -218,7 +229,9 @@ def _anchor(tables: dict[str, Any], folder: Path) -> None:
             client["jwks_file"] = str(folder / client["jwks_file"])
 
 
-def _add_variables(tables: dict[str, Any], variables: Mapping[str, tuple[str, ...]], environ: Mapping[str, str]) -> None:
+def _add_variables(
+    tables: dict[str, Any], variables: Mapping[str, tuple[str, ...]], environ: Mapping[str, str]
+) -> None:
     """Lay the environment variables over the file."""
     for name, (*above, last) in variables.items():
         table = tables.setdefault(above[0], {}) if above else tables
@@ -233,15 +246,18 @@ def _near_misses(environ: Mapping[str, str]) -> list[str]:
 
     Other names with the prefix are left alone: container platforms add such variables by themselves.
     """
-    lines = []
+    lines: list[str] = []
+    known = [name.removeprefix(PREFIX) for name in SCALARS]
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in SCALARS and name not in NOT_SETTINGS:
-            meant = get_close_matches(name.removeprefix(PREFIX), [known.removeprefix(PREFIX) for known in SCALARS], 1, 0.85)
-            lines.extend(f"environment: {name}: unknown; {PREFIX}{known} is meant?" for known in meant)
+            meant = get_close_matches(name.removeprefix(PREFIX), known, 1, 0.85)
+            lines.extend(f"environment: {name}: unknown; write {PREFIX}{one}, or remove it" for one in meant)
     return lines
 
 
-def _line(path: Path | None, set_by: Mapping[tuple[str, ...], str], loc: tuple[int | str, ...], kind: str, message: str) -> str:
+def _line(
+    path: Path | None, set_by: Mapping[tuple[str, ...], str], loc: tuple[int | str, ...], kind: str, message: str
+) -> str:
     """One problem as file (or variable), key and remedy."""
     names = tuple(str(part) for part in loc)
     variable = set_by.get(names)

@@ -26,7 +26,7 @@ FIELDS: Final = (
     "cards",
     "topics",
     "rules",
-    "failures",
+    "check",
     "knowledge",
     "entries",
     "matched",

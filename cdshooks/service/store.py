@@ -1,11 +1,11 @@
 """What the service keeps: which cards it showed, and what clinicians reported about them. Nothing that names a patient.
 
-SQLite by default, PostgreSQL by address. A comment written by a clinician may hold anything: it is kept and never logged.
+SQLite by default, PostgreSQL by address. A clinician's comment may hold anything: it is kept and never logged.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -155,12 +155,11 @@ def keep_feedback(store: Engine, entries: Sequence["FeedbackEntry"], *, service:
 
 def writable(store: Engine) -> bool:
     """True when a row can be written now; what is written for the trial is taken back."""
-    trial = {name: "" for name in ("entry", "service", "card", "outcome", "outcome_at", "comment")}
+    words = dict.fromkeys(("entry", "service", "card", "outcome", "outcome_at", "comment"), "")
+    trial = words | {"received_at": datetime(2000, 1, 1, tzinfo=UTC), "reasons": [], "accepted": [], "matched": False}
     try:
         with store.connect() as connection:
-            connection.execute(
-                insert(FEEDBACK), trial | {"received_at": datetime.min, "reasons": [], "accepted": [], "matched": False}
-            )
+            connection.execute(insert(FEEDBACK), trial)
             connection.rollback()
     except SQLAlchemyError:
         return False
@@ -169,8 +168,9 @@ def writable(store: Engine) -> bool:
 
 def _unless_there(store: Engine, table: Table) -> Insert:
     """An insert that passes over rows whose key is already there. Both databases know it, under their own name."""
-    dialect = sqlite if store.dialect.name == "sqlite" else postgresql
-    return dialect.insert(table).on_conflict_do_nothing()
+    if store.dialect.name == "sqlite":
+        return sqlite.insert(table).on_conflict_do_nothing()
+    return postgresql.insert(table).on_conflict_do_nothing()
 
 
 def _digest(service: str, entry: "FeedbackEntry") -> str:

@@ -173,7 +173,7 @@ def _explanation(findings: list[Finding], wording: Wording) -> Json:
         "checks": list(dict.fromkeys(rule for f in findings for rule in f.rules)),
         "order": neutral(first.order.ref) if first.order and first.order.ref else None,
         "drug": first.drug,
-        "phase": {"value": first.intent.phase.value if first.intent.phase else "unknown", "basis": _basis(first)} if first.intent else None,
+        "phase": {"value": first.intent.phase or "unknown", "basis": first.intent.basis} if first.intent else None,
         "inputs": [
             _present(name=i.name, value=neutral(i.value), unit=i.unit, effective=i.effective, reference=neutral(i.reference))
             for i in inputs
@@ -185,13 +185,6 @@ def _explanation(findings: list[Finding], wording: Wording) -> Json:
         "serviceVersion": wording.service_version,
     }
     return {name: value for name, value in finding.items() if value not in (None, "", []) or name == "order"}
-
-
-def _basis(finding: Finding) -> str:
-    if not finding.intent:
-        return ""
-    because = neutral(finding.intent.because, 120)
-    return f"{finding.intent.basis}: {because}" if because else finding.intent.basis
 
 
 def _present(**values: str) -> dict[str, str]:

@@ -14,7 +14,6 @@ from cdshooks.wire.hooks import Json
 
 _UCUM = "http://unitsofmeasure.org"
 _LOINC = "http://loinc.org"
-_PRINTED = {"{tbl}": "tablet", "{capsule}": "capsule"}
 _OLD_TIMING = (
     "frequencyMax", "periodMax", "timeOfDay", "dayOfWeek", "when", "offset", "count", "countMax", "periodUnit", "periodUnits",
 )  # fmt: skip
@@ -27,7 +26,7 @@ def mended_order(order: ChartOrder, proposal: Proposal, release: str) -> Json:
     dosage = deepcopy(dosages[0]) if dosages else {}
     quantity = {
         "value": _number(proposal.dose),
-        "unit": _PRINTED.get(proposal.unit, proposal.unit),
+        "unit": {"{tbl}": "tablet"}.get(proposal.unit, proposal.unit.strip("{}")),
         "system": _UCUM,
         "code": proposal.unit,
     }

@@ -342,8 +342,10 @@ def _why(order: Order, kidney: Kidney) -> Iterator[str]:
         yield f"Order read as {order.regimen.wording}: {'; '.join(order.regimen.read_from)}."
     if order.route_assumed:
         yield f"No route given: taken as {order.route}."
-    if order.intent.because:
-        yield f"Phase {order.intent.phase.value if order.intent.phase else 'unknown'} ({order.intent.basis}): {order.intent.because}."
+    if order.intent.phase:
+        yield f"Phase: {order.intent.phase.value}, {order.intent.basis}, because {order.intent.because}."
+    else:
+        yield f"Phase unknown: {order.intent.because}."
     if kidney.dialysis:
         assumed = " Haemodialysis is assumed: the record does not say which kind." if kidney.dialysis.assumed else ""
         yield f"Dialysis: {kidney.dialysis.because}.{assumed}"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from cdshooks.medicine.kidney import Kidney, assess
 from cdshooks.medicine.knowledge import Cite, Knowledge, RenalDoseRule
-from cdshooks.model import Facts, Finding, Indicator, Lab, LabRequest, Order, Phase, Why
+from cdshooks.model import Facts, Finding, Indicator, Lab, Order, Phase, Why
 
 
 def check(facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
@@ -41,7 +41,7 @@ def _finding(
         citations=(knowledge.citation(cite),),
         intent=order.intent,
         inputs=kidney.inputs,
-        lab_requests=(LabRequest(creatinine.order_loinc, creatinine.order_name),) if order_creatinine else (),
+        lab_requests=(creatinine.order,) if order_creatinine and creatinine.order else (),
     )
 
 

@@ -1,0 +1,80 @@
+# Everything here sets up what it needs: Python 3.11, git, make and a C compiler are enough to start.
+# PYTHON=… names another interpreter, WORKERS=… the number of processes the tests run in.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+WORKERS ?= 2
+BIN := .venv/bin
+STAMP := .venv/.installed
+COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup demo serve test lint fmt types imports yaml knowledge docker pytest bench lock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## create .venv with everything locked by hash (quick the second time)
+
+$(STAMP): requirements-dev.txt pyproject.toml
+	@echo "== set-up: .venv from requirements-dev.txt"
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP) ## the service with sample patients, in the browser
+	@$(BIN)/cdshooks demo
+
+serve: $(STAMP) ## the service on 127.0.0.1:8000
+	@$(BIN)/cdshooks serve
+
+test: lint types imports yaml knowledge docker pytest ## everything that has to hold; what CI runs
+
+lint: $(STAMP) ## formatting and lint
+	@echo "== ruff format --check"
+	@$(BIN)/ruff format --check .
+	@echo "== ruff check"
+	@$(BIN)/ruff check .
+
+types: $(STAMP) ## static types
+	@echo "== mypy --strict"
+	@$(BIN)/mypy --strict cdshooks tests
+
+imports: $(STAMP) ## the layers: imports point one way
+	@echo "== lint-imports"
+	@$(BIN)/lint-imports --no-logo
+
+yaml: $(STAMP) ## style of the YAML files
+	@echo "== yamllint mappings tests"
+	@$(BIN)/yamllint --strict mappings tests
+
+knowledge: $(STAMP) ## the clinical data in mappings/
+	@echo "== cdshooks knowledge check"
+	@$(BIN)/cdshooks knowledge check
+
+docker: $(STAMP) ## lint of the Dockerfile
+	@echo "== hadolint Dockerfile"
+	@if $(BIN)/hadolint --version >/dev/null 2>&1; then $(BIN)/hadolint Dockerfile; \
+	else echo "skipped: hadolint does not run on this machine"; fi
+
+pytest: $(STAMP) ## the tests
+	@echo "== pytest"
+	@$(BIN)/pytest -n $(WORKERS)
+
+bench: $(STAMP) ## how long a verdict takes
+	@$(BIN)/python bench/run.py
+
+fmt: $(STAMP) ## format, and mend what can be mended
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: $(STAMP) ## make the requirements*.txt again from pyproject.toml
+	@CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) -o requirements.txt pyproject.toml
+	@CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) --extra dev -c requirements.txt -o requirements-dev.txt pyproject.toml
+	@CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) --only-build-deps --build-deps-for wheel -o requirements-build.txt pyproject.toml
+
+clean: ## remove .venv and everything made
+	@rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage

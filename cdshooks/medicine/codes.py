@@ -1,0 +1,539 @@
+"""What codes and names mean: drugs, results, conditions. Reads mappings/codes and the three lists that explain them.
+
+Codes outrank names. Nothing is guessed: a code that is not in the tables means nothing here, and a name counts only as
+a whole word. Everything is read once; the answers do not depend on the order in which codings were sent.
+"""
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from importlib.resources.abc import Traversable
+from itertools import product as combinations
+from typing import NamedTuple
+
+from cdshooks.medicine.code_files import (
+    AnalyteEntry,
+    AnalytesFile,
+    CodeFiles,
+    ConditionsFile,
+    Drug,
+    LabOrder,
+    Rows,
+    UnitRule,
+    read_code_files,
+)
+from cdshooks.model import Coding, Concept, LabRequest, Product
+
+LOINC = "http://loinc.org"
+RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
+SNOMED = "http://snomed.info/sct"
+ICD_10_CM = "http://hl7.org/fhir/sid/icd-10-cm"
+ICD_10_PCS = "http://www.cms.gov/medicare/coding/icd10"
+
+_SAME_SYSTEM = {
+    "urn:oid:2.16.840.1.113883.6.1": LOINC,
+    "urn:oid:2.16.840.1.113883.6.88": RXNORM,
+    "urn:oid:2.16.840.1.113883.6.96": SNOMED,
+    "urn:oid:2.16.840.1.113883.6.90": ICD_10_CM,
+    "urn:oid:2.16.840.1.113883.6.3": ICD_10_CM,
+    "http://hl7.org/fhir/sid/icd-10": ICD_10_CM,  # the listed categories mean the same there
+    "urn:oid:2.16.840.1.113883.6.4": ICD_10_PCS,
+    "http://hl7.org/fhir/sid/icd-10-pcs": ICD_10_PCS,
+}
+_SYSTEM_NAMES = {RXNORM: "RxNorm", SNOMED: "SNOMED CT"}
+
+
+def normal_system(system: str) -> str:
+    """A code system in one spelling: OIDs, letter case, a trailing slash and SNOMED CT editions do not matter."""
+    plain = system.strip().casefold().rstrip("/").replace("https://", "http://", 1)
+    if plain.startswith(SNOMED + "/"):
+        plain = SNOMED
+    return _SAME_SYSTEM.get(plain, plain)
+
+
+def normal_code(system: str, code: str) -> str:
+    """A code in one spelling; ICD codes without dots and in capitals. `system` is a normal one."""
+    plain = code.strip()
+    return plain.replace(".", "").upper() if system in (ICD_10_CM, ICD_10_PCS) else plain
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# What the rest of the program sees
+
+
+@dataclass(frozen=True, slots=True)
+class Analyte:
+    """A result with a number; `lowest`..`highest` are the plausible values in `unit`.
+
+    `excluded_kinds` and `remarks` give words by kind of code; `units` the known spellings of units.
+    """
+
+    key: str
+    name: str
+    unit: str
+    group: str
+    lowest: Decimal
+    highest: Decimal
+    basis: str
+    excluded_kinds: Mapping[str, str]
+    remarks: Mapping[str, str]
+    needs_exact: bool
+    words_are_results: bool
+    grades: tuple[str, ...]
+    order: LabRequest | None
+    units: Mapping[str, UnitRule]
+
+
+class Meaning(NamedTuple):
+    """What a condition or procedure means; `modality` is empty except for dialysis."""
+
+    concept: str
+    kind: str
+    modality: str
+
+
+class _DrugCode(NamedTuple):
+    """A row of rxnorm.csv."""
+
+    concept: str
+    systemic: bool
+    form: str
+    strength_mg: Decimal | None
+    mg_per_ml: Decimal | None
+
+
+class _Mention(NamedTuple):
+    """A drug name found: which drug, whether a systemic one, the finding in words, and the text it stands in."""
+
+    drug: str
+    systemic: bool
+    label: str
+    place: str
+
+
+class _Phrase(NamedTuple):
+    """What a phrase means."""
+
+    meaning: Meaning
+    keeps_past: bool
+    not_with: re.Pattern[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Guards:
+    """The guard words of conditions.yaml as expressions."""
+
+    breaks: re.Pattern[str]
+    reach: int
+    denied_before: re.Pattern[str]
+    denied_just_before: re.Pattern[str]
+    denied_after: re.Pattern[str]
+    denied_next: re.Pattern[str]
+    past_before: re.Pattern[str]
+    past_next: re.Pattern[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """All code tables, ready for look-up. Built by `load_codes`."""
+
+    analytes: Mapping[str, Analyte]
+    tests: Mapping[str, LabRequest | None]
+    drugs: Mapping[str, Drug]
+    groups: Mapping[str, frozenset[str]]
+    loinc_by_group: Mapping[str, tuple[str, ...]]
+    _loinc: Mapping[str, tuple[str, str]]
+    _analyte_of: Mapping[tuple[str, str], str]
+    _drug_codes: Mapping[tuple[str, str], _DrugCode]
+    _conditions: Mapping[tuple[str, str], tuple[Meaning, ...]]
+    _drug_names: re.Pattern[str]
+    _drug_of_name: Mapping[str, tuple[str, bool]]
+    _not_a_product: re.Pattern[str]
+    _forms: tuple[tuple[str, bool, re.Pattern[str]], ...]
+    _one_substance: frozenset[str]
+    _masses: Mapping[str, Decimal]
+    _phrases: re.Pattern[str]
+    _meaning_of: Mapping[str, tuple[_Phrase, ...]]
+    _guards: _Guards
+
+    # ---- results
+
+    def laboratory(self, concept: Concept) -> tuple[tuple[str, str], ...]:
+        """Every (concept, kind) of loinc.csv that the codes name, sorted."""
+        codes = (coding.code.strip() for coding in concept.codings if normal_system(coding.system) == LOINC)
+        return tuple(sorted({self._loinc[code] for code in codes if code in self._loinc}))
+
+    def analyte(self, concept: Concept) -> tuple[Analyte, str] | None:
+        """The analyte and the kind of a result, by LOINC code only.
+
+        None for an unknown code, for a test without a number, and when codes name different tests. Where codes of one
+        analyte differ in kind, a kind that excludes or remarks wins.
+        """
+        named = self.laboratory(concept)
+        keys = {self._analyte_of.get(code, "") for code in named}
+        if len(keys) != 1 or not (key := keys.pop()):
+            return None
+        analyte = self.analytes[key]
+        kinds = sorted(kind for _, kind in named)
+        kinds.sort(key=lambda kind: (kind not in analyte.excluded_kinds, kind not in analyte.remarks))
+        return analyte, kinds[0]
+
+    # ---- drugs
+
+    def medicines(self, concept: Concept) -> tuple[tuple[str, bool], ...]:
+        """Every (drug, is it systemic?) of rxnorm.csv that the codes name, sorted; not only CMV antivirals."""
+        return tuple(sorted({(row.concept, row.systemic) for _, row in self._coded(concept)}))
+
+    def product(self, concept: Concept, form: Concept | None) -> Product | None:
+        """The CMV antiviral that is ordered, or None for anything else.
+
+        Codes first, else a name as a whole word in text or display. A contradiction (codes or names of two drugs, a
+        code against the name, a combination, codes of two forms) gives a product without `drug`; then `recognised_by`
+        names it.
+        """
+        coded, named = self._coded(concept), list(self._named(concept))
+        by_code = {row.concept for _, row in coded}
+        if not self.drugs.keys() & (by_code | {mention.drug for mention in named}):
+            return None
+        # A name that holds the coded drug may speak of another one as well ("valganciclovir, was on ganciclovir").
+        explained = {mention.place for mention in named if by_code == {mention.drug}}
+        said = {mention.drug: mention.label for mention in reversed(named) if mention.place not in explained}
+        said |= {row.concept: label for label, row in reversed(coded)}
+        shapes = sorted({row.form for _, row in coded if row.form})
+        parts = [f"{drug} ({label})" for drug, label in sorted(said.items())]
+        parts += [f'"{word}"' for word in self._second_substance(concept)]
+        parts += shapes if len(shapes) > 1 else []
+        if len(parts) > 1:
+            return Product("", " and ".join(parts))
+        return self._one_product(next(iter(said)), coded, named, concept, form)
+
+    def _coded(self, concept: Concept) -> list[tuple[str, _DrugCode]]:
+        """Known drug codes with a label, in the order of the labels."""
+        found = {}
+        for coding in concept.codings:
+            system, code = normal_system(coding.system), coding.code.strip()
+            if row := self._drug_codes.get((system, code)):
+                found[f"{_SYSTEM_NAMES.get(system, system)} {code}"] = row
+        return sorted(found.items())
+
+    def _named(self, concept: Concept) -> Iterator[_Mention]:
+        """Every drug name in text and displays."""
+        for where, text in _places(concept):
+            for match in self._drug_names.finditer(text):
+                if not self._not_a_product.match(text, match.end()):
+                    drug, systemic = self._drug_of_name[match[0]]
+                    yield _Mention(drug, systemic, f'name "{match[0]}" in {where}', text)
+
+    def _second_substance(self, concept: Concept) -> Iterator[str]:
+        """Another substance after "/" or "+" in a name ("ganciclovir / dexamethasone"), at most one."""
+        for _, text in _places(concept):
+            for part in re.split(r"\s*(?<!\d)[/+]\s*", text)[1:]:
+                word = re.match(r"[^\W\d_]{6,}", part)
+                if word and word[0] not in self._one_substance and not self._drug_names.match(part):
+                    yield word[0]
+                    return
+
+    def _one_product(
+        self,
+        drug: str,
+        coded: list[tuple[str, _DrugCode]],
+        named: list[_Mention],
+        concept: Concept,
+        form: Concept | None,
+    ) -> Product:
+        """Codes at several levels and names merged: the most specific statement gives form and strength."""
+        rows = [row for _, row in coded]
+        names = [text for _, text in _places(concept)]
+        shape = next((row.form for row in rows if row.form), "")
+        shape = shape or self._form(plain_text(" ; ".join(form.words)) if form else "") or self._form(" ; ".join(names))
+        strengths = {row.strength_mg for row in rows if row.strength_mg is not None}
+        densities = {row.mg_per_ml for row in rows if row.mg_per_ml is not None}
+        recognised = ", ".join(label for label, _ in coded) or named[0].label
+        if not strengths and not densities:
+            for text in names:
+                strength, density = _strength(text, shape, self._masses, self._one_substance)
+                if strength is not None and self.drugs[drug].is_sold(shape, strength_mg=strength):
+                    strengths.add(strength)
+                if density is not None and self.drugs[drug].is_sold(shape, mg_per_ml=density):
+                    densities.add(density)
+            if coded and (strengths or densities):
+                recognised += ", strength from the name"
+        local = {name for name, systemic, _ in self._forms if not systemic}
+        return Product(
+            drug=drug,
+            recognised_by=recognised,
+            form=shape,
+            strength_mg=strengths.pop() if len(strengths) == 1 else None,
+            mg_per_ml=densities.pop() if len(densities) == 1 else None,
+            systemic=shape not in local and all(row.systemic for row in rows) and all(name.systemic for name in named),
+        )
+
+    def _form(self, text: str) -> str:
+        """The dose form that a name tells, "" for none."""
+        return next((form for form, _, words in self._forms if words.search(text)), "")
+
+    # ---- conditions and procedures
+
+    def concepts(self, concept: Concept) -> tuple[Meaning, ...]:
+        """What a condition or procedure means, sorted: by its codes, and by phrases in its text.
+
+        The display of a code that is known here is not read: the code has settled what it means.
+        """
+        found: set[Meaning] = set()
+        texts = {plain_text(concept.text)}
+        settled: set[str] = set()
+        for coding in concept.codings:
+            meanings = self._by_code(coding)
+            found.update(meanings)
+            (settled if meanings else texts).add(plain_text(coding.display))
+        for text in texts - settled:
+            found.update(self._in_words(text))
+        return tuple(sorted(found))
+
+    def _by_code(self, coding: Coding) -> tuple[Meaning, ...]:
+        system = normal_system(coding.system)
+        code = normal_code(system, coding.code)
+        if found := self._conditions.get((system, code)):
+            return found
+        if system == ICD_10_CM:  # B25.81 is a B25; a listed parent speaks for children that are not listed
+            for length in range(len(code) - 1, 2, -1):
+                if found := self._conditions.get((system, code[:length])):
+                    return tuple(meaning for meaning in found if meaning.kind != "parent-category")
+        return ()
+
+    def _in_words(self, text: str) -> Iterator[Meaning]:
+        """Phrases in a text that are neither denied, planned nor about somebody else."""
+        guards, plain = self._guards, text.replace("-", " ")
+        bounds = sorted({0, len(plain), *(match.start() for match in guards.breaks.finditer(plain))})
+        for match in self._phrases.finditer(plain):
+            start = max(bound for bound in bounds if bound <= match.start())
+            end = min(bound for bound in bounds if bound >= match.end())
+            before = " ".join(plain[start : match.start()].split()[-guards.reach :])
+            after, rest = plain[match.end() : end], plain[match.end() :]
+            if guards.denied_before.search(before) or guards.denied_just_before.search(before):
+                continue
+            if guards.denied_after.search(after) or guards.denied_next.match(rest):
+                continue
+            past = guards.past_before.search(before) or guards.past_next.match(rest)
+            for phrase in self._meaning_of[match[0]]:
+                if phrase.not_with and phrase.not_with.search(plain, start, end):
+                    continue
+                if past and not phrase.keeps_past:
+                    yield Meaning(f"{phrase.meaning.concept}-history", "history", phrase.meaning.modality)
+                else:
+                    yield phrase.meaning
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Words
+
+
+def plain_text(text: str) -> str:
+    """Text for look-up: one letter case, plain dashes and spaces, no invisible characters."""
+    if text.isascii():
+        return " ".join(text.casefold().replace("_", " ").split())
+    visible = "".join(char for char in unicodedata.normalize("NFKC", text) if unicodedata.category(char) != "Cf")
+    return " ".join(re.sub(r"[‐‑‒–—−]", "-", visible).casefold().replace("_", " ").split())  # noqa: RUF001
+
+
+def _places(concept: Concept) -> Iterator[tuple[str, str]]:
+    """("text" or "display", text for look-up), in an order that does not depend on the order of the codings."""
+    if concept.text:
+        yield "text", plain_text(concept.text)
+    for display in sorted({plain_text(coding.display) for coding in concept.codings if coding.display}):
+        yield "display", display
+
+
+def _any_of(words: Iterable[str], *, letters_only: bool = False) -> str:
+    """An expression that finds any of the words as a whole word, longest first; `letters_only`: a digit may follow."""
+    longest_first = sorted({plain_text(word) for word in words}, key=lambda word: (-len(word), word))
+    ending = r"(?![^\W\d_])" if letters_only else r"(?!\w)"
+    return rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))}){ending}"
+
+
+_NUMBER = r"(?<![\w.,])(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:[.,]\d+)?)"
+
+
+def _number(text: str) -> Decimal:
+    """A number of a product name: a comma before three digits groups thousands, any other is a decimal comma."""
+    return Decimal(re.sub(r",(?=\d{3}(?!\d))", "", text).replace(",", "."))
+
+
+def _strength(
+    text: str, form: str, masses: Mapping[str, Decimal], containers: frozenset[str]
+) -> tuple[Decimal | None, Decimal | None]:
+    """(mg per unit, mg per mL) in a product name such as "450 mg", "50 mg/mL", "250 mg/5 mL", "24 mL ... 20 mg/mL".
+
+    `masses` are mass units with their mg; None where a figure is absent or given in two ways.
+    """
+    mass = "|".join(map(re.escape, sorted(masses, key=len, reverse=True)))
+    strengths: set[Decimal] = set()
+    densities: set[Decimal] = set()
+    vials: set[Decimal] = set()
+    in_liquid = re.compile(rf"{_NUMBER}\s*({mass})\s*(?:/|per)\s*(?:{_NUMBER})?\s*ml(?!\w)")
+    for number, unit, volume in in_liquid.findall(text):
+        amount, millilitres = _number(number) * masses[unit], _number(volume) if volume else Decimal(1)
+        if millilitres:
+            densities.add(amount / millilitres)
+        if volume:
+            vials.add(amount)
+    rest = in_liquid.sub(" ", text)
+    for match in re.finditer(rf"{_NUMBER}\s*({mass})(?!\w)\s*(?:/\s*(\w+))?", rest):
+        if not match[3] or match[3] in containers:
+            strengths.add(_number(match[1]) * masses[match[2]])
+    volumes = {_number(volume) for volume in re.findall(rf"{_NUMBER}\s*ml(?!\w)", rest)}
+    if form == "injection" and not strengths:  # what one vial or bag holds
+        strengths = vials or {density * volume for density in densities for volume in volumes}
+    return (
+        strengths.pop() if len(strengths) == 1 else None,
+        densities.pop() if len(densities) == 1 else None,
+    )
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Loading
+
+
+def load_codes(folder: Traversable) -> Codes:
+    """Read mappings/codes/*.csv, analytes.yaml, drugs.yaml and conditions.yaml below `folder`.
+
+    Raises KnowledgeError that names every problem found, with file, place and remedy.
+    """
+    read = read_code_files(folder)
+    masses = {name.casefold(): rule.factor for name, rule in read.units["dose"].items() if rule.operation == "multiply"}
+    forms = tuple((entry.form, entry.systemic, re.compile(_any_of(entry.words))) for entry in read.drugs.forms)
+    form_words = {word for entry in read.drugs.forms for words in entry.words for word in words.split()}
+    names: dict[str, tuple[str, bool]] = {}
+    for key, drug in read.drugs.drugs.items():
+        names |= {plain_text(name): (key, True) for name in drug.names}
+        names |= {plain_text(name): (key, False) for name in drug.non_systemic_names}
+    phrases = _phrases(read.conditions)
+    return Codes(
+        analytes={key: _analyte(key, entry, read.units) for key, entry in read.analytes.analytes.items()},
+        tests={key: _request(entry.order) for key, entry in read.analytes.tests.items()},
+        drugs=read.drugs.drugs,
+        groups=read.conditions.groups,
+        loinc_by_group=_queries(read.analytes, read.loinc),
+        _loinc={row["code"]: (row["concept"], row["kind"]) for row in read.loinc},
+        _analyte_of=_analyte_keys(read.analytes, read.loinc),
+        _drug_codes=_drug_codes(read, forms, masses),
+        _conditions=_meanings(read.condition_codes),
+        _drug_names=re.compile(_any_of(names, letters_only=True)),
+        _drug_of_name=names,
+        _not_a_product=re.compile(rf"[\s-]*(?:cmv[\s-]+)?{_any_of(read.drugs.not_a_product)}"),
+        _forms=forms,
+        _one_substance=read.drugs.diluents | form_words,
+        _masses=masses,
+        _phrases=re.compile(_any_of(phrases)),
+        _meaning_of=phrases,
+        _guards=_guards(read.conditions),
+    )
+
+
+def _request(order: LabOrder | None) -> LabRequest | None:
+    return LabRequest(order.loinc, order.name) if order else None
+
+
+def _analyte(key: str, entry: AnalyteEntry, units: Mapping[str, Mapping[str, UnitRule]]) -> Analyte:
+    return Analyte(
+        key=key,
+        name=entry.name,
+        unit=entry.unit,
+        group=entry.group,
+        lowest=entry.plausible.low,
+        highest=entry.plausible.high,
+        basis=entry.plausible.basis,
+        excluded_kinds=entry.excluded,
+        remarks=entry.remarks,
+        needs_exact=entry.needs_exact,
+        words_are_results=entry.words_are_results,
+        grades=entry.grades,
+        order=_request(entry.order),
+        units=units[entry.units or key],
+    )
+
+
+def _analyte_keys(file: AnalytesFile, loinc: Rows) -> dict[tuple[str, str], str]:
+    """(concept, kind) of loinc.csv -> analyte."""
+    by_concept: dict[str, list[tuple[str, frozenset[str]]]] = defaultdict(list)
+    for key, entry in file.analytes.items():
+        by_concept[entry.concept or key].append((key, entry.kinds))
+    return {
+        (row["concept"], row["kind"]): key
+        for row in loinc
+        for key, kinds in by_concept[row["concept"]]
+        if not kinds or row["kind"] in kinds
+    }
+
+
+def _queries(file: AnalytesFile, loinc: Rows) -> dict[str, tuple[str, ...]]:
+    """Per prefetch group, the confirmed LOINC codes to ask for; kinds that would not be used are not asked for."""
+    analyte_of = _analyte_keys(file, loinc)
+    found: dict[str, list[str]] = {
+        group: [] for group in ("kidney", "counts", "electrolytes", "virology", "levels", "pregnancy")
+    }
+    for row in loinc:
+        key = analyte_of.get((row["concept"], row["kind"]), "")
+        entry = file.analytes.get(key) or file.tests.get(row["concept"])
+        if entry is None or row["confirmed"] != "yes" or (key and row["kind"] in file.analytes[key].excluded):
+            continue
+        found[entry.group].append(row["code"])
+    return {group: tuple(codes) for group, codes in found.items()}
+
+
+def _drug_codes(
+    read: CodeFiles, forms: tuple[tuple[str, bool, re.Pattern[str]], ...], masses: Mapping[str, Decimal]
+) -> dict[tuple[str, str], _DrugCode]:
+    """(system, code) -> drug. SNOMED CT product codes of the antivirals stand in conditions.csv."""
+    found = {}
+    for row in read.rxnorm:
+        form, strength, density = "", None, None
+        if row["concept"] in read.drugs.drugs and row["dose_form"]:
+            dose_form = plain_text(row["dose_form"])
+            form = next((name for name, _, words in forms if words.search(dose_form)), "")
+            strength, density = _strength(plain_text(f"{row['quantity']} {row['strength']}"), form, masses, frozenset())
+        found[RXNORM, row["code"]] = _DrugCode(row["concept"], row["systemic"] != "no", form, strength, density)
+    for row in read.condition_codes:
+        if row["kind"] == "substance-or-product" and row["concept"] in read.drugs.drugs:
+            found[normal_system(row["system"]), row["code"]] = _DrugCode(row["concept"], True, "", None, None)
+    return found
+
+
+def _meanings(rows: Rows) -> dict[tuple[str, str], tuple[Meaning, ...]]:
+    found: dict[tuple[str, str], list[Meaning]] = defaultdict(list)
+    systems = {system: normal_system(system) for system in {row["system"] for row in rows}}
+    for row in rows:
+        system = systems[row["system"]]
+        found[system, normal_code(system, row["code"])].append(Meaning(row["concept"], row["kind"], row["modality"]))
+    return {key: tuple(meanings) for key, meanings in found.items()}
+
+
+def _phrases(file: ConditionsFile) -> dict[str, tuple[_Phrase, ...]]:
+    """Every phrase written out, with what it means."""
+    found: dict[str, list[_Phrase]] = defaultdict(list)
+    for entry in file.phrases:
+        not_with = re.compile(_any_of(entry.not_with)) if entry.not_with else None
+        phrase = _Phrase(Meaning(entry.concept, entry.kind, entry.modality), entry.past == "same", not_with)
+        for written in entry.phrases:
+            parts = [
+                file.synonyms[part[1:-1]] if part.startswith("<") else (part,) for part in re.split(r"(<\w+>)", written)
+            ]
+            for words in combinations(*parts):
+                found[plain_text("".join(words)).replace("-", " ")].append(phrase)
+    return {words: tuple(dict.fromkeys(meanings)) for words, meanings in found.items()}
+
+
+def _guards(file: ConditionsFile) -> _Guards:
+    return _Guards(
+        breaks=re.compile(rf"[.;,()]|{_any_of(file.breaks)}"),
+        reach=file.reach,
+        denied_before=re.compile(_any_of(file.denied_before)),
+        denied_just_before=re.compile(rf"{_any_of(file.denied_just_before)}\s*$"),
+        denied_after=re.compile(_any_of(file.denied_after)),
+        denied_next=re.compile(rf"\s*(?:status)?\s*[:=]?\s*{_any_of(file.denied_next)}(?!\W*\d)"),
+        past_before=re.compile(_any_of(file.past_before)),
+        past_next=re.compile(rf"[\s,:(]*{_any_of(file.past_next)}"),
+    )

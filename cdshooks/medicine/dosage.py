@@ -1,0 +1,228 @@
+"""Reading an order honestly: dosage instructions, structured or as text, become one regimen, or a reason why not.
+
+Every statement of the dose and of the frequency has to agree with the others (`dose_amount`, `dose_timing`); texts are read
+by `sig`. What cannot be read with certainty is refused in words: a wrong guess is worse than none. No patient, no expected
+dose, no FHIR here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from fractions import Fraction
+
+from cdshooks.medicine.dose_amount import Dose, entry_amount, in_mg, one_dose
+from cdshooks.medicine.dose_timing import Often, read_timing
+from cdshooks.medicine.dose_wording import often_wording, quote
+from cdshooks.medicine.dose_wording import regimen_wording as regimen_wording
+from cdshooks.medicine.dose_words import DoseWords
+from cdshooks.medicine.dose_words import load_dose_words as load_dose_words
+from cdshooks.medicine.sig import Sig, read_sig
+from cdshooks.model import Dosage, Product, Regimen, Unread
+
+
+_NO_PART_OF_A_DOSE = ("route", "site", "method")  # unreadable fields of an instruction that others report
+
+
+def _no_dose(dosage: Dosage, sig: Sig) -> Unread | None:
+    """What to say of an instruction without an amount: no dose was given yet (None), or it cannot be read."""
+    timing = dosage.timing
+    timed = bool(sig.schedule.rates or sig.schedule.slots or timing.period is not None or timing.code)
+    if dosage.rate is not None:
+        return Unread("only an infusion rate is given")
+    if sig.unplaced:
+        return Unread(f"{quote(dosage.text)}: it is not clear what {quote(sig.unplaced[0])} means")
+    if sig.amount_aside or sig.strengths or sig.later_steps or (sig.loose_unit and timed):
+        return Unread(f"{quote(dosage.text)}: {sig.refused or 'it does not say how much to give'}")
+    return None
+
+
+def _doubt(dosage: Dosage, sig: Sig, product: Product) -> str:
+    """Why the text must not be used, "" if it may."""
+    if sig.refused:
+        return f"{quote(dosage.text)}: {sig.refused}"
+    if sig.unplaced:
+        return f"{quote(dosage.text)}: it is not clear what {quote(sig.unplaced[0])} means"
+    if sig.divided and not any(amount.per_day for amount in sig.amounts):
+        return f"{quote(dosage.text)}: it divides a dose that is not given per day"
+    if sig.only_systemic and not product.systemic:
+        return f"{quote(dosage.text)}: “od” may mean the right eye"
+    return ""
+
+
+def _read_one(dosage: Dosage, product: Product, words: DoseWords) -> Regimen | Unread | None:
+    """The regimen of one instruction; None when it gives no dose."""
+    blocked = [path for path in dosage.unreadable if not path.split(".")[-1].startswith(_NO_PART_OF_A_DOSE)]
+    if blocked:
+        return Unread(f"the field {quote(blocked[0])} is not readable")
+    sig = read_sig(dosage.text, words)
+    if not dosage.doses and not sig.amounts:
+        return _no_dose(dosage, sig)
+    if sig.strengths and product.strength_mg is None and len(sig.strengths) == 1:
+        product = replace(product, strength_mg=sig.strengths[0], recognised_by="the text")
+    elif sig.strengths and sig.strengths != (product.strength_mg,):
+        return Unread(f"{quote(dosage.text)}: it names another strength than the product ordered")
+    timed = read_timing(dosage.timing, sig, words)
+    if isinstance(timed, Unread):
+        return timed
+    doses: list[Dose] = []
+    lacking: list[Unread] = []
+    for entry in dosage.doses:
+        read = entry_amount(entry, product, words)
+        if isinstance(read, Unread):
+            return read
+        dose = in_mg(read[0], entry.kind, product, words)
+        if isinstance(dose, Unread):
+            lacking.append(dose)
+        else:
+            doses.append(replace(dose, assumed=read[1]))
+    structured = bool(doses) and timed.structured
+    doubt = _doubt(dosage, sig, product)
+    if doubt and not structured:
+        return Unread(doubt)
+    for amount in sig.amounts:
+        dose = in_mg(amount, "text", product, words)
+        if isinstance(dose, Unread):
+            lacking.append(dose)
+        else:
+            doses.append(dose)
+    if not doses:
+        return lacking[0]
+    chosen = one_dose(doses, timed.often, product, words)
+    if isinstance(chosen, Unread):
+        return chosen
+    if timed.often is None:
+        return Unread(f"{chosen.wording} is given, but not how often")
+    notes = [f"dose: {chosen.how}", f"timing: {', '.join(timed.sources)}"]
+    notes += [f"the text was not used: {doubt}"] if doubt else []
+    notes += ["a month is taken for 30 days"] if timed.often.about else []
+    notes += ["the first of several steps in the text"] if sig.later_steps else []
+    sure = structured and not (chosen.assumed or doubt or timed.often.about or sig.later_steps or chosen.kind == "text")
+    often = timed.often if not dosage.as_needed else replace(timed.often, as_needed=True)
+    if often.once and sig.later_steps:
+        return Unread(f"{quote(dosage.text)}: a single dose, then another one")
+    return _put(chosen, often, tuple(notes), sure)
+
+
+def _decimal(value: Fraction) -> Decimal:
+    return Decimal(value.numerator) / Decimal(value.denominator)
+
+
+def _put(dose: Dose, often: Often, notes: tuple[str, ...], sure: bool) -> Regimen:
+    """Dose and frequency as a regimen in words."""
+    low, high = often.rate if often.rate is not None else (None, None)
+    per_day = None if low is None else _decimal(low)
+    per_day_high = None if high is None or high == low else _decimal(high)
+    regimen = Regimen(
+        dose.low, dose.high, dose.unit, per_day, per_day_high, often.after_dialysis, often.as_needed, "", notes, sure
+    )
+    return _worded(regimen)
+
+
+def _worded(regimen: Regimen) -> Regimen:
+    """The regimen with its wording."""
+    low, high, unit, after = regimen.low, regimen.high, regimen.unit, regimen.after_dialysis
+    wording = regimen_wording(low, high, unit, regimen.per_day, after)
+    if regimen.per_day is not None and regimen.per_day_high is not None:
+        wording += f" to {often_wording(regimen.per_day_high)}"
+    return replace(regimen, wording=wording + (" as needed" if regimen.as_needed else ""))
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Several instructions
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One dosage instruction, read, and the times it is tied to."""
+
+    regimen: Regimen | Unread
+    dosage: Dosage
+    times: frozenset[str]
+    weekdays: frozenset[str]
+
+
+def _tied(regimen: Regimen | Unread, dosage: Dosage, words: DoseWords) -> _Reading:
+    schedule = read_sig(dosage.text, words).schedule
+    timing = dosage.timing
+    times = frozenset((*timing.when, *(time[:5] for time in timing.time_of_day), *schedule.slots, *schedule.clocks))
+    weekdays = frozenset((*(day.casefold()[:3] for day in timing.day_of_week), *schedule.weekdays))
+    return _Reading(regimen, dosage, times, weekdays)
+
+
+def _apart(readings: Sequence[_Reading]) -> bool:
+    """Whether each instruction has times of day, or days of the week, of its own: all of them are given."""
+
+    def disjoint(sets: Sequence[frozenset[str]]) -> bool:
+        return all(sets) and sum(map(len, sets)) == len(frozenset[str]().union(*sets))
+
+    same_days = len({reading.weekdays for reading in readings}) == 1
+    return disjoint([reading.weekdays for reading in readings]) or (
+        same_days and disjoint([reading.times for reading in readings])
+    )
+
+
+def _together(readings: Sequence[_Reading]) -> Regimen | Unread:
+    """Instructions that all hold at once, tied to different times: one dose, added up; different doses are refused."""
+    regimens: list[Regimen] = []
+    for reading in readings:
+        if isinstance(reading.regimen, Unread):
+            return reading.regimen
+        regimens.append(reading.regimen)
+    first = regimens[0]
+    rates: list[Decimal] = []
+    for regimen in regimens:
+        if (regimen.low, regimen.high, regimen.unit) != (first.low, first.high, first.unit):
+            return Unread(f"two different doses: {first.wording} and {regimen.wording}")
+        if regimen.per_day is None or regimen.per_day_high is not None or regimen.as_needed != first.as_needed:
+            return Unread("several dosage instructions that cannot be added up")
+        rates.append(regimen.per_day)
+    return _worded(
+        replace(
+            first,
+            per_day=sum(rates, Decimal(0)),
+            after_dialysis=all(regimen.after_dialysis for regimen in regimens),
+            read_from=(*first.read_from, f"added up from {len(regimens)} dosage instructions at different times"),
+            sure=all(regimen.sure for regimen in regimens),
+        )
+    )
+
+
+def _first_step(readings: Sequence[_Reading]) -> Regimen | Unread:
+    """Of instructions that follow each other, by sequence or by dates, the first."""
+    sequences = [reading.dosage.sequence for reading in readings]
+    numbered = None not in sequences and len(set(sequences)) == len(sequences)
+    by_date = sorted(readings, key=lambda reading: reading.dosage.timing.starts)
+    dated = all(reading.dosage.timing.starts for reading in readings) and all(
+        earlier.dosage.timing.ends and earlier.dosage.timing.ends[:10] <= later.dosage.timing.starts[:10]
+        for earlier, later in zip(by_date, by_date[1:], strict=False)
+    )
+    by_number = sorted(readings, key=lambda reading: reading.dosage.sequence or 0)
+    if not (numbered or dated) or (numbered and dated and by_number[0] is not by_date[0]):
+        return Unread("several dosage instructions without an order")
+    regimen = (by_number if numbered else by_date)[0].regimen
+    if isinstance(regimen, Unread):
+        return regimen
+    note = f"the first of {len(readings)} dosage instructions, by {'sequence' if numbered else 'dates'}"
+    return replace(regimen, read_from=(*regimen.read_from, note), sure=False)
+
+
+def read_regimen(dosages: tuple[Dosage, ...], product: Product, words: DoseWords) -> Regimen | Unread | None:
+    """The regimen that the dosage instructions of one order give for its product.
+
+    None: no dose was given yet. `Unread`: something like a dose was sent and cannot be read with certainty.
+    A single dose ("900 mg once") is a regimen with `per_day` None and `after_dialysis` False.
+    Doses come in mg, mg/kg or mg/m2, per administration. Never raises.
+    """
+    readings: dict[Dosage, _Reading] = {}
+    for dosage in dosages:
+        regimen = _read_one(dosage, product, words)
+        if regimen is not None:
+            readings.setdefault(replace(dosage, sequence=None), _tied(regimen, dosage, words))
+    distinct = list(readings.values())
+    if not distinct:
+        return None
+    if len(distinct) == 1:
+        return distinct[0].regimen
+    if _apart(distinct) and not any(reading.dosage.timing.starts for reading in distinct):
+        return _together(distinct)
+    return _first_step(distinct)

@@ -1,0 +1,386 @@
+"""Reading the text of a dosage instruction ("900 mg PO BID x 21 days") into the statements it makes.
+
+A text becomes tokens, tokens become phrases (the longest that fits, see `dose_words.py`), phrases become statements about
+the dose, the frequency and what else was said. Nothing is guessed: a number that no phrase explains is listed as `unplaced`,
+and whoever needs the text to know the dose has to refuse it then. No FHIR, no product, no arithmetic with strengths here.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from fractions import Fraction
+
+from cdshooks.medicine.dose_words import DoseWords as DoseWords
+from cdshooks.medicine.dose_words import Number, Phrase, Phrases, Unit, pieces
+from cdshooks.model import Unread
+
+Rate = tuple[Fraction, Fraction]  # administrations per day, lowest and highest
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A piece of text that stands for one thing; `symbols` are what it can be in a phrase, the most literal first."""
+
+    text: str
+    symbols: tuple[str, ...]
+    low: Decimal | None = None
+    high: Decimal | None = None
+    unit: Unit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """A dose as stated: `low`..`high` of `unit`; `each` is the strength stated with it, in mg per piece or mL."""
+
+    low: Decimal
+    high: Decimal
+    unit: Unit
+    text: str
+    each: Decimal | None = None
+    per_day: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Statements on how often. `rates` are the frequencies named; `days` the number of days of each week."""
+
+    rates: tuple[Rate, ...] = ()
+    slots: frozenset[str] = frozenset()  # MORN, EVE
+    clocks: frozenset[str] = frozenset()  # 09:00
+    weekdays: frozenset[str] = frozenset()
+    days: frozenset[Decimal] = frozenset()
+    once: bool = False
+    as_needed: bool = False
+    after_dialysis: bool = False
+    about: bool = False  # a period whose length in days is an approximation (month)
+
+
+@dataclass(frozen=True, slots=True)
+class Sig:
+    """Everything a text says. `refused` is why it must not be used, "" if it may; `unplaced` what no phrase explains."""
+
+    amounts: tuple[Amount, ...] = ()
+    strengths: tuple[Decimal, ...] = ()  # mg per tablet
+    schedule: Schedule = field(default=Schedule())
+    divided: bool = False
+    only_systemic: bool = False
+    amount_aside: bool = False  # an amount that is no dose: a limit, a rate, a concentration
+    loose_unit: bool = False  # "tablet" without a number
+    unplaced: tuple[str, ...] = ()
+    refused: str = ""
+    later_steps: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """One phrase as found, with its tokens."""
+
+    phrase: Phrase
+    tokens: tuple[Token, ...]
+
+    @property
+    def text(self) -> str:
+        return " ".join(token.text for token in self.tokens)
+
+    @property
+    def numbers(self) -> list[Token]:
+        return [token for token in self.tokens if token.low is not None]
+
+    @property
+    def units(self) -> list[Unit]:
+        return [token.unit for token in self.tokens if token.unit is not None]
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Text to tokens
+
+
+def number(text: str) -> Decimal | None:
+    """A written number, None when it can be read in two ways: "1,25" is 1.25, "1,000" is 1000, "1.000" and "0900" are neither."""
+    if re.fullmatch(r"[1-9]\d{0,2}(,\d{3})+(\.\d+)?", text):
+        return Decimal(text.replace(",", ""))
+    if re.fullmatch(r"(0|[1-9]\d*),\d+", text):
+        return Decimal(text.replace(",", "."))
+    if re.fullmatch(r"[1-9]\d{0,2}\.\d{2}0", text) or not re.fullmatch(r"(0|[1-9]\d*)?(\.\d+)?", text):
+        return None
+    return Decimal(text)
+
+
+def _token(kind: str, text: str, words: DoseWords) -> Token:
+    if kind == "number":
+        value = number(text)
+        clock = ("<hhmm>",) if re.fullmatch(r"([01]\d|2[0-3])[0-5]\d", text) else ()
+        return Token(text, (text, *(("<n>",) if value is not None else ()), *clock), value, value)
+    if kind in ("clock", "bad", "date"):
+        return Token(text, ("<clock>", "<hhmm>") if kind == "clock" else (f"<{kind}>",))
+    time = ("<time>",) if text in words.time_units else ()
+    weekday = ("<weekday>",) if text in words.weekdays else ()
+    return Token(text, (text, *time, *weekday))
+
+
+def _merged(found: Sequence[Token], words: DoseWords) -> list[Token]:
+    """Numbers that belong together as one: "1 1/2", "1-2", "1 to 2", "2 (two)"."""
+    out: list[Token] = []
+    for token in found:
+        out.append(token)
+        match [last.text for last in out[-4:]], [last.low for last in out[-4:]]:
+            case [*_, _, "1/2" | "1/4" | "3/4"], [*_, Decimal() as whole, Decimal() as part] if (
+                whole == int(whole) and whole <= words.loose_count_most
+            ):
+                out[-2:] = [_number_token(f"{out[-2].text} {token.text}", whole + part, whole + part)]
+            case [*_, _, "-" | "to", _], [*_, Decimal() as low, None, Decimal() as high] if low < high:
+                out[-3:] = [_number_token(" ".join(last.text for last in out[-3:]), low, high)]
+            case [_, "(", _, ")"], [Decimal() as one, None, Decimal() as same, None] if one == same:
+                out[-4:] = [out[-4]]
+            case _:
+                pass
+    return out
+
+
+def _number_token(text: str, low: Decimal, high: Decimal) -> Token:
+    return Token(text, ("<n>",), low, high)
+
+
+def tokens(text: str, words: DoseWords) -> list[Token]:
+    """The tokens of a text: units and number words joined, numbers read."""
+    raw = pieces(text)
+    texts = tuple(piece for _, piece in raw)
+    found: list[Token] = []
+    at = 0
+    while at < len(raw):
+        for size in range(min(words.longest_key, len(raw) - at), 0, -1):
+            key = texts[at : at + size]
+            if (unit := words.units.get(key)) is not None:
+                found.append(Token("".join(key), (*(key if size == 1 else ()), f"<{unit.kind}>"), unit=unit))
+            elif (value := words.numbers.get(key)) is not None:
+                found.append(Token(" ".join(key), (f"{value:f}", "<n>"), value, value))
+            elif (value := words.fractions.get(key)) is not None:
+                found.append(_number_token("".join(key), value, value))
+            else:
+                continue
+            break
+        else:
+            size = 1
+            found.append(_token(*raw[at], words))
+        at += size
+    return _merged(found, words)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Tokens to phrases
+
+
+def _longest(tree: Phrases, line: Sequence[Token], at: int) -> tuple[int, Phrase] | None:
+    """The longest phrase that fits at `at`, with its end; among equals the more literal one."""
+    best = (at, tree.phrase) if tree.phrase is not None else None
+    if at < len(line):
+        for symbol in line[at].symbols:
+            if symbol in tree.following:
+                longer = _longest(tree.following[symbol], line, at + 1)
+                if longer is not None and (best is None or longer[0] > best[0]):
+                    best = longer
+    return best
+
+
+def _phrases(line: Sequence[Token], tree: Phrases) -> list[_Said | Token]:
+    """The phrases of a text in order; tokens that no phrase takes stand between them."""
+    found: list[_Said | Token] = []
+    at = 0
+    while at < len(line):
+        match = _longest(tree, line, at)
+        if match is None:
+            found.append(line[at])
+            at += 1
+        else:
+            end, phrase = match
+            found.append(_Said(phrase, tuple(line[at:end])))
+            at = end
+    return found
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Phrases to statements
+
+
+def _amount(said: _Said) -> Amount | None:
+    """The dose of one phrase; None when its parts make no dose (a range of strengths, a strength in mg/kg)."""
+    numbers, units = said.numbers, said.units
+    first, last = numbers[0], numbers[-1]
+    low, high, unit, each = first.low, first.high, units[0], None
+    if said.phrase.dose == "range":
+        high = last.high
+        if units[0] != units[1]:
+            return None
+    elif said.phrase.dose == "counted":
+        # "2 x 450 mg", "2 tablets of 450 mg", "450 mg x 2 tablets", "10 mL of 50 mg/mL"
+        second = said.tokens[1].unit
+        count, strength = (last, first) if second is not None and second.kind == "mass" else (first, last)
+        masses = [one for one in units if one.kind in ("mass", "concentration")]
+        counted = [one for one in units if one.kind in ("pill", "vial", "liquid")]
+        if strength.low is None or strength.low != strength.high or masses[0].means not in ("mg", "mg/mL"):
+            return None
+        low, high, each = count.low, count.high, strength.low * masses[0].factor
+        unit = counted[0] if counted else Unit("pill", "tablet")
+    if low is None or high is None or low > high:
+        return None
+    if unit.means in ("mg/kg", "mg/m2") and re.search(r"\d,\d{3}", said.text):
+        return None  # "1,125 mg/kg": thousands by rule, a decimal comma by sense
+    return Amount(low, high, unit, said.text, each, said.phrase.per_day or unit.per_day)
+
+
+def _value(value: Number, said: _Said) -> tuple[Decimal, Decimal] | None:
+    """A number of a phrase's meaning: given, or found in the text."""
+    if isinstance(value, Decimal):
+        return value, value
+    if value is None or not said.numbers:
+        return None
+    token = said.numbers[0 if value == "n" else -1]
+    return None if token.low is None or token.high is None else (token.low, token.high)
+
+
+def _rate(said: _Said, words: DoseWords) -> tuple[Rate, str] | None:
+    """Administrations per day named by a phrase, and the unit of time; None when a number is out of bounds."""
+    frequency, period = _value(said.phrase.frequency, said), _value(said.phrase.period, said)
+    times = [words.time_units[token.text] for token in said.tokens if "<time>" in token.symbols]
+    unit = said.phrase.unit or (times[-1] if times else "")
+    numbers = [*(frequency or ()), *(period or ())]
+    if len(numbers) < 4 or not unit or any(not 0 < one <= words.largest_number for one in numbers):
+        return None
+    days = words.period_days[unit]
+    low, high, shortest, longest = (Fraction(one) for one in numbers)
+    return (low / (longest * days), high / (shortest * days)), unit
+
+
+def _clock(token: Token, said: _Said) -> str | None:
+    """A time of day as 09:00; `9 pm` counts its half of the day."""
+    digits = re.sub(r"\D", "", token.text)[:4]
+    hour, minute = (int(digits[:-2]), digits[-2:]) if len(digits) > 2 else (int(digits or 99), "00")
+    half = said.tokens[-1].text
+    if half in ("am", "pm"):
+        hour = hour % 12 + (12 if half == "pm" else 0) if hour <= 12 else 99
+    return f"{hour:02}:{minute}" if hour < 24 else None
+
+
+def _sig(found: Sequence[_Said | Token], words: DoseWords) -> Sig:
+    """The statements of one step."""
+    amounts: list[Amount] = []
+    strengths: list[Decimal] = []
+    rates: list[Rate] = []
+    unplaced: list[str] = []
+    clocks: set[str] = set()
+    days: set[Decimal] = set()
+    about = loose_unit = False
+    said_all = [one for one in found if isinstance(one, _Said)]
+    flags = frozenset[str]().union(*(said.phrase.flags for said in said_all))
+    for before, one in zip([None, *found], found, strict=False):
+        if isinstance(one, Token):
+            after_dose = isinstance(before, _Said) and before.phrase.dose and one.text in ("/", "per")
+            if after_dose or one.symbols[0] in ("<bad>", "<clock>") or one.low is not None or "<n>" in one.symbols:
+                unplaced.append(one.text)
+            elif re.match(r"\d", one.text) and one.symbols[0] != "<date>":
+                unplaced.append(one.text)
+            elif one.unit is not None and one.unit.kind == "mass":
+                unplaced.append(one.text)
+            loose_unit |= one.unit is not None and one.unit.kind in ("pill", "vial")
+            continue
+        phrase = one.phrase
+        if phrase.dose:
+            amount = _amount(one)
+            if amount is None or (phrase.dose == "strength" and amount.unit.means != "mg"):
+                unplaced.append(one.text)
+            elif phrase.dose == "strength":
+                strengths.append(amount.low * amount.unit.factor)
+            else:
+                amounts.append(amount)
+        if phrase.frequency is not None:
+            rate = _rate(one, words)
+            if rate is None:
+                unplaced.append(one.text)
+            else:
+                rates.append(rate[0])
+                about |= rate[1] in words.about
+        if phrase.days is not None:
+            each_week = _value(phrase.days, one)
+            if each_week and each_week[0] == each_week[1] and 0 < each_week[0] <= 7:
+                days.add(each_week[0])
+            else:
+                unplaced.append(one.text)
+        if "clock" in phrase.flags:
+            read = [
+                _clock(token, one) for token in one.tokens if token.low is not None or token.symbols[0] == "<clock>"
+            ]
+            clocks |= {clock for clock in read if clock}
+            unplaced += [one.text for clock in read if not clock]
+    schedule = Schedule(
+        rates=tuple(dict.fromkeys(rates)),
+        slots=frozenset(slot for said in said_all for slot in said.phrase.when),
+        clocks=frozenset(clocks),
+        weekdays=frozenset(
+            words.weekdays[token.text]
+            for said in said_all
+            if "weekday" in said.phrase.flags
+            for token in said.tokens
+            if token.text in words.weekdays
+        ),
+        days=frozenset(days),
+        once="once" in flags,
+        as_needed="as_needed" in flags,
+        after_dialysis="after_dialysis" in flags,
+        about=about,
+    )
+    refusals = [f"“{said.text}” {said.phrase.refused}" for said in said_all if said.phrase.refused]
+    return Sig(
+        amounts=tuple(dict.fromkeys(amounts)),
+        strengths=tuple(dict.fromkeys(strengths)),
+        schedule=schedule,
+        divided="divided" in flags,
+        only_systemic=any(said.phrase.symbols in words.only_systemic for said in said_all),
+        amount_aside="amount" in flags,
+        loose_unit=loose_unit,
+        unplaced=tuple(unplaced),
+        refused="; ".join(refusals) or _unclear(schedule, words),
+    )
+
+
+def _unclear(schedule: Schedule, words: DoseWords) -> str:
+    """Why a schedule found in free text may mean something else, "" if it cannot."""
+    daily = any(high >= 1 for _, high in schedule.rates)
+    if schedule.weekdays and daily:
+        return "it names days of the week and a daily frequency"
+    if len(schedule.weekdays) == 1 and not schedule.rates and not schedule.after_dialysis:
+        return "it names one day of the week"
+    parts = [part for part in words.parts_of_day if part & schedule.slots]
+    if not schedule.rates and len(parts) != len(schedule.slots):
+        return "the times of day may be the same ones"
+    return ""
+
+
+def read_sig(text: str, words: DoseWords) -> Sig:
+    """What a text says about dose and frequency; of several steps ("... then ...") what the first one says."""
+    steps: list[list[_Said | Token]] = [[]]
+    for one in _phrases(tokens(text, words), words.phrases):
+        if isinstance(one, _Said) and "then" in one.phrase.flags:
+            steps.append([])
+        else:
+            steps[-1].append(one)
+    sigs = [_sig(step, words) for step in steps]
+    telling = [
+        sig for sig in sigs if sig.amounts or sig.strengths or sig.unplaced or sig.refused or sig.schedule != Schedule()
+    ]
+    if not telling:
+        return sigs[0]
+    return replace(telling[0], later_steps=any(sig.amounts or sig.schedule.rates for sig in telling[1:]))
+
+
+def read_code(system: str, code: str, words: DoseWords) -> Schedule | Unread | None:
+    """A timing code of a known system; None when system or code is not known."""
+    tree = words.codes.get(system)
+    line = tokens(code, words)
+    match = _longest(tree, line, 0) if tree is not None and line else None
+    if match is None or match[0] != len(line):
+        return None
+    sig = _sig([_Said(match[1], tuple(line))], words)
+    if sig.unplaced or sig.refused:
+        return Unread(sig.refused or f"the code {code} cannot be read")
+    return sig.schedule

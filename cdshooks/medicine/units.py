@@ -1,0 +1,159 @@
+"""Results into the canonical unit of their analyte, or a reason why not.
+
+The real-life spellings of mappings/codes/units.csv come first (`K/uL` is kelvin to UCUM); only a plain metric unit that
+is not listed is left to the UCUM library. Nothing is read off the size of a number.
+"""
+
+import re
+from dataclasses import dataclass
+from decimal import Context, Decimal, Overflow
+from functools import lru_cache
+from typing import Any
+
+from lark.exceptions import LarkError
+from pint.errors import PintError
+
+from cdshooks.medicine.code_files import UnitRule
+from cdshooks.medicine.codes import Analyte
+from cdshooks.model import Quantity
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a result does not convert; `reason` completes "... is not used: "."""
+
+    reason: str
+
+
+_RESULT = Context(prec=10)  # hides the last digits of factors such as 1/88.4, keeps all that a laboratory reports
+_FACTOR = Context(prec=12)
+_NOT_UCUM = (LarkError, PintError, ArithmeticError, AttributeError, TypeError, ValueError)
+_PLAIN_UNIT = re.compile(
+    r"[A-Za-z0-9./*%^-]{1,24}"
+)  # braces and brackets carry meaning that dimensions do not: table only
+
+
+def convert(quantity: Quantity, analyte: Analyte, kind: str = "") -> Decimal | Refusal:
+    """The value in `analyte.unit`, or why it does not convert.
+
+    Printed and coded unit are both read; if they say different things, nothing is used. `kind` is the kind of the
+    result's code: a code for a logarithm needs a unit that says so, and the reverse.
+    """
+    if not quantity.value.is_finite():
+        return Refusal("the value is not a number")
+    if quantity.value < 0:
+        return Refusal(f"the value is negative ({quantity.value})")
+    code, unit = quantity.code.strip(), " ".join(quantity.unit.split())
+    given = list(dict.fromkeys(text for text in (code, unit) if text))
+    if not given:
+        return Refusal("no unit")
+    rules = {text: rule for text in given if (rule := _rule(text, analyte))}
+    if not rules:
+        return Refusal(f"unknown unit {_quoted(*given)}")
+    first = next(iter(rules))
+    if any(_differ(rules[first], rules[text]) if text in rules else _is_ucum(text) for text in given):
+        return Refusal(f"unit and code disagree: {_quoted(*given)}")
+    rule = rules[first]
+    if refusal := _obstacle(rule, analyte, first, kind):
+        return refusal
+    if rule.operation == "log10":
+        try:
+            return _shortest(_RESULT.power(Decimal(10), quantity.value))
+        except Overflow:
+            return Refusal(f"10 to the power of {quantity.value} is no result")
+    return quantity.value if rule.factor == 1 else _shortest(_RESULT.multiply(quantity.value, rule.factor))
+
+
+def _obstacle(rule: UnitRule, analyte: Analyte, text: str, kind: str) -> Refusal | None:
+    """Why a known unit does not give a value."""
+    if rule.operation.startswith("needs-"):
+        lack = {
+            "needs-bsa": "the body surface area",
+            "needs-weight": "the body weight",
+            "needs-wbc": "the white cell count",
+        }
+        return Refusal(f"{_quoted(text)} cannot be converted without {lack.get(rule.operation, rule.operation[6:])}")
+    if rule.operation not in ("multiply", "log10") or rule.canonical != analyte.unit:
+        return Refusal(f"{_quoted(text)} cannot be converted to {analyte.unit}")
+    if kind and kind.startswith("log10") != (rule.operation == "log10"):
+        says = "a logarithm" if kind.startswith("log10") else "no logarithm"
+        return Refusal(f"unit and test disagree: the test is {says}, the unit is {_quoted(text)}")
+    return None
+
+
+def _rule(text: str, analyte: Analyte) -> UnitRule | None:
+    """What a unit means for an analyte: as listed, as listed in other letters, or by UCUM; None when nobody knows."""
+    if found := analyte.units.get(text):
+        return found
+    alike = {
+        (rule.operation, rule.factor, rule.canonical): rule
+        for known, rule in analyte.units.items()
+        if _loosely(known) == _loosely(text)
+    }
+    if alike:
+        return alike.popitem()[1] if len(alike) == 1 else None
+    if not _PLAIN_UNIT.fullmatch(text) or not _PLAIN_UNIT.fullmatch(analyte.unit):
+        return None
+    for known, rule in analyte.units.items():  # a molar unit reaches a molar row, a mass unit a mass row
+        if (
+            rule.is_ucum
+            and (rule.operation, rule.canonical) == ("multiply", analyte.unit)
+            and _PLAIN_UNIT.fullmatch(known)
+        ):
+            factor = _ucum_factor(text, known)
+            if factor is not None:
+                return UnitRule("multiply", _FACTOR.multiply(factor, rule.factor), analyte.unit, is_ucum=True)
+    return None
+
+
+def _differ(one: UnitRule, other: UnitRule) -> bool:
+    """Do two units give different values (beyond rounding)?"""
+    same_kind = (one.operation, one.canonical) == (other.operation, other.canonical)
+    return not same_kind or abs(one.factor - other.factor) * 10**6 > abs(one.factor)
+
+
+def _loosely(text: str) -> str:
+    """A unit without letter case, spaces and the two signs for micro."""
+    return re.sub(r"\s", "", text).replace("µ", "u").replace("μ", "u").casefold()
+
+
+@lru_cache(maxsize=512)
+def _ucum_factor(source: str, target: str) -> Decimal | None:
+    """How many `target` one `source` is, by UCUM; None if `source` is no UCUM unit or measures something else."""
+    registry = _registry()
+    try:
+        factor = registry.from_ucum(source).to(registry.from_ucum(target).units).magnitude
+    except _NOT_UCUM:
+        return None
+    return _FACTOR.create_decimal(repr(float(factor)))
+
+
+@lru_cache(maxsize=512)
+def _is_ucum(text: str) -> bool:
+    """Is it a plain UCUM unit, of whatever?"""
+    if not _PLAIN_UNIT.fullmatch(text):
+        return False
+    try:
+        _registry().from_ucum(text)
+    except _NOT_UCUM:
+        return False
+    return True
+
+
+@lru_cache(maxsize=1)
+def _registry() -> Any:
+    """The UCUM registry; half a second to build, so it is built when a unit is not listed for the first time."""
+    from ucumvert import PintUcumRegistry  # type: ignore[import-untyped]
+
+    return PintUcumRegistry()
+
+
+def _shortest(value: Decimal) -> Decimal:
+    """A number without trailing zeros and without an exponent."""
+    plain = value.normalize()
+    return plain if "E+" not in str(plain) else Decimal(int(plain))
+
+
+def _quoted(*texts: str) -> str:
+    """Unit texts as shown: short, in quotes."""
+    return " and ".join(f'"{text[:20]}"' for text in texts)

@@ -1,0 +1,120 @@
+"""The production server around the application: address, threads, start message, graceful end."""
+
+import logging
+import socket
+import sys
+from functools import partial
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, Final
+
+from flask import Flask
+from granian.constants import Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.server import Server
+
+from cdshooks import __version__
+from cdshooks.errors import ConfigurationError
+from cdshooks.medicine.knowledge import load_knowledge
+from cdshooks.service.app import create_app, refuse_unbuilt
+from cdshooks.service.config import Settings
+from cdshooks.service.logs import json_lines
+from cdshooks.service.store import open_store
+
+if TYPE_CHECKING:
+    from cdshooks.medicine.knowledge import Knowledge
+
+# Each connection gets a thread while its body comes in, so that slow senders hold nobody up; how many evaluations run
+# is the application's own bound. Threads are started as needed and end when idle.
+CONNECTIONS: Final = 2048
+END_WITHIN_S: Final = 2  # what is still being sent by then is given up
+HEADERS_WITHIN_MS: Final = 10_000
+
+
+def serve(settings: Settings, *, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT; what runs is finished first.
+
+    Raises:
+        ConfigurationError: the settings do not allow to listen there, or the address cannot be had.
+        KnowledgeError: a file of the knowledge cannot be used.
+    """
+    refuse_unbuilt(settings)
+    address = usable_address(host, port, open_to_all=settings.open)
+    base = f"http://{f'[{address}]' if ':' in address else address}:{port}"
+    settings = settings.model_copy(update={"public_base": settings.public_base or base})
+    knowledge = load_knowledge(settings.mappings)
+    open_store(settings.database).dispose()  # so that a wrong address ends here with its message, not in the worker
+    server = Server(
+        "cdshooks",
+        address=address,
+        port=port,
+        interface=Interfaces.WSGI,
+        workers=1,  # counters and the bound on evaluations belong to one process
+        backlog=CONNECTIONS,
+        backpressure=CONNECTIONS,
+        blocking_threads=CONNECTIONS,
+        http1_settings=HTTP1Settings(header_read_timeout=HEADERS_WITHIN_MS),
+        websockets=False,
+        workers_kill_timeout=END_WITHIN_S,
+        respawn_failed_workers=True,
+        log_dictconfig=JSON_LOGGING,
+        log_level=LogLevels.error,  # it warns of many threads, which are meant,
+    )
+    fixed = {"today": settings.today.isoformat()} if settings.today else {}
+    json_lines(sys.stderr).info(
+        "start",
+        address=base,
+        mode=settings.mode,
+        open=True,
+        knowledge=knowledge.version,
+        version=__version__,
+        **fixed,
+    )
+    server.serve(target_loader=partial(_application, settings, knowledge), wrap_loader=False)
+
+
+def _application(settings: Settings, knowledge: "Knowledge") -> Flask:
+    """Made inside the worker: connections and threads do not survive a fork."""
+    return create_app(settings, knowledge=knowledge)
+
+
+def usable_address(host: str, port: int, *, open_to_all: bool) -> str:
+    """The IP address to listen on.
+
+    Raises:
+        ConfigurationError: not loopback although not declared open, no IP address, or taken by somebody else.
+    """
+    name = "127.0.0.1" if host == "localhost" else host
+    try:
+        address = ip_address(name)
+    except ValueError as error:
+        raise ConfigurationError(f"--host {host}: write an IP address, such as 127.0.0.1 or 0.0.0.0") from error
+    if not address.is_loopback and not open_to_all:
+        raise ConfigurationError(
+            f"--host {host}: without [[clients]] anybody who reaches this address could call; "
+            "listen on 127.0.0.1, or add --open (or open = true) where the network itself is protected"
+        )
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    with socket.socket(family) as trial:  # the server would share a taken port without a word
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((name, port))
+        except OSError as error:
+            raise ConfigurationError(f"--host {host} --port {port}: cannot listen there ({error.strerror})") from error
+    return name
+
+
+class ServerLines(logging.Handler):
+    """Messages of the server itself as JSON lines: the first line only, as a trace may quote a request."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one message."""
+        message = record.getMessage().partition("\n")[0]
+        json_lines(sys.stderr).log(record.levelno, "server", message=message)
+
+
+JSON_LOGGING: Final[dict[str, Any]] = {
+    "formatters": {},
+    "handlers": {"lines": {"()": ServerLines}},
+    "loggers": {"_granian": {"handlers": ["lines"], "propagate": False}},
+}
