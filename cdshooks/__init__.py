@@ -10,7 +10,7 @@ __all__ = ["__version__", "create_app"]
 
 
 def create_app(*args: Any, **kwargs: Any) -> "Flask":
-    """The Flask application; see `cdshooks.service.app.create_app`. Imported on call, so that light commands start quickly."""
+    """The Flask application, see `cdshooks.service.app`; imported on call, so that light commands start quickly."""
     from cdshooks.service.app import create_app as create
 
     return create(*args, **kwargs)

@@ -22,7 +22,7 @@ class ConfigurationError(CdsError):
 
 
 class BadRequest(CdsError):
-    """The request is not a valid call. `field` is a path like `context.patientId`, empty when the whole body is meant."""
+    """The request is no valid call. `field` is a path like `context.patientId`, empty when the whole body is meant."""
 
     def __init__(self, detail: str, field: str = "") -> None:
         """Keep what is wrong and where."""

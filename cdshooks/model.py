@@ -80,7 +80,7 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class DoseEntry:
-    """One `doseAndRate` entry: a quantity or a range (`low`..`high`; equal for a plain quantity), None for an open end."""
+    """One `doseAndRate` entry: `low`..`high`, equal for a plain quantity, None for an open end."""
 
     low: Quantity | None
     high: Quantity | None
@@ -192,7 +192,7 @@ class Unused:
     ref: str
     what: str
     why: str
-    kind: str  # "unreadable", "other patient", "withdrawn", "future", "unit", "implausible", "undated", "bound", "imprecise", "excluded"
+    kind: str  # unreadable, other patient, withdrawn, future, unit, implausible, undated, bound, imprecise, excluded
     analyte: str = ""
     on: str = ""  # ISO date of a result, "" if unknown
 
@@ -230,7 +230,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """The phase of an order and how it is known: `basis` is "said", "assumed" or "unknown"; `because` says why, in words."""
+    """The phase of an order: `basis` is "said", "assumed" or "unknown"; `because` says why, in words."""
 
     phase: Phase | None
     basis: str
@@ -399,7 +399,7 @@ class Input:
 class Proposal:
     """A concrete order that would mend the draft.
 
-    `dose` in `unit` (the unit of the order: mg, mg/kg, {tbl}, mL), `frequency` times per `period` `period_unit` (FHIR codes).
+    `dose` in `unit` (as the order counts: mg, mg/kg, {tbl}, mL), `frequency` times per `period` `period_unit`.
     """
 
     label: str

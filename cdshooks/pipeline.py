@@ -1,6 +1,6 @@
 """The whole path of one hook call, start to finish: call -> chart -> facts -> findings -> cards.
 
-Pure: everything it needs is in its arguments. The service, the command line and the bulk screening all come through here.
+Pure: everything it needs is in its arguments. The service and the command line both come through here.
 """
 
 from dataclasses import dataclass, replace
@@ -55,7 +55,12 @@ def evaluate(call: HookCall, *, knowledge: Knowledge, today: date, zone: tzinfo,
 
 def _broken_resources(chart: Chart, facts: Facts, findings: tuple[Finding, ...]) -> dict[str, str]:
     """Cited Observations that break FHIR in a field we read: reference -> field."""
-    cited = {entry.reference for finding in findings for entry in finding.inputs if entry.reference.startswith("Observation/")}
+    cited = {
+        entry.reference
+        for finding in findings
+        for entry in finding.inputs
+        if entry.reference.startswith("Observation/")
+    }
     found = {}
     for observation in chart.observations if cited else ():
         if observation.ref in cited and (paths := fhir.violations(observation.raw, chart.release)):

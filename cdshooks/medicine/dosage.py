@@ -1,14 +1,15 @@
 """Reading an order honestly: dosage instructions, structured or as text, become one regimen, or a reason why not.
 
-Every statement of the dose and of the frequency has to agree with the others (`dose_amount`, `dose_timing`); texts are read
-by `sig`. What cannot be read with certainty is refused in words: a wrong guess is worse than none. No patient, no expected
-dose, no FHIR here.
+Every statement of the dose and of the frequency has to agree with the others (`dose_amount`, `dose_timing`); texts are
+read by `sig`. What cannot be read with certainty is refused in words: a wrong guess is worse than none. No patient, no
+expected dose, no FHIR here.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 
 from cdshooks.medicine.dose_amount import Dose, entry_amount, in_mg, one_dose
 from cdshooks.medicine.dose_timing import Often, read_timing
@@ -18,7 +19,6 @@ from cdshooks.medicine.dose_words import DoseWords
 from cdshooks.medicine.dose_words import load_dose_words as load_dose_words
 from cdshooks.medicine.sig import Sig, read_sig
 from cdshooks.model import Dosage, Product, Regimen, Unread
-
 
 _NO_PART_OF_A_DOSE = ("route", "site", "method")  # unreadable fields of an instruction that others report
 
@@ -194,7 +194,7 @@ def _first_step(readings: Sequence[_Reading]) -> Regimen | Unread:
     by_date = sorted(readings, key=lambda reading: reading.dosage.timing.starts)
     dated = all(reading.dosage.timing.starts for reading in readings) and all(
         earlier.dosage.timing.ends and earlier.dosage.timing.ends[:10] <= later.dosage.timing.starts[:10]
-        for earlier, later in zip(by_date, by_date[1:], strict=False)
+        for earlier, later in pairwise(by_date)
     )
     by_number = sorted(readings, key=lambda reading: reading.dosage.sequence or 0)
     if not (numbered or dated) or (numbered and dated and by_number[0] is not by_date[0]):

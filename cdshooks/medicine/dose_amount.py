@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from cdshooks.medicine.dose_timing import Often
-from cdshooks.medicine.dose_words import DoseWords, Unit, spelling
 from cdshooks.medicine.dose_wording import plain, quote, span
+from cdshooks.medicine.dose_words import DoseWords, Unit, spelling
 from cdshooks.medicine.sig import Amount
 from cdshooks.model import DoseEntry, Product, Quantity, Unread
 
@@ -28,6 +28,7 @@ class Dose:
 
     @property
     def wording(self) -> str:
+        """The dose as written: "900 mg"."""
         return f"{span(self.low, self.high)} {self.unit}"
 
     @property
@@ -108,7 +109,7 @@ def in_mg(amount: Amount, kind: str, product: Product, words: DoseWords) -> Dose
 
 
 def one_dose(doses: Sequence[Dose], often: Often | None, product: Product, words: DoseWords) -> Dose | Unread:
-    """The dose of one administration on which all statements agree. Statements in mg and in mg/kg cannot be compared."""
+    """The dose of one administration, on which all statements agree; mg and mg/kg cannot be compared."""
     if product.form in words.diluted_forms and not all(dose.volume for dose in doses):
         doses = [dose for dose in doses if not dose.volume]
     each: list[Dose] = []

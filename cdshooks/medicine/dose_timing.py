@@ -1,12 +1,12 @@
-"""How often a dose is given: structured timing, timing codes and text brought to administrations per day; all must agree."""
+"""How often a dose is given: structured timing, codes and text brought to administrations per day; all must agree."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 
-from cdshooks.medicine.dose_words import DoseWords
 from cdshooks.medicine.dose_wording import plain, quote
+from cdshooks.medicine.dose_words import DoseWords
 from cdshooks.medicine.sig import Rate, Schedule, Sig, read_code, read_sig
 from cdshooks.model import Concept, Timing, Unread
 
@@ -95,7 +95,7 @@ def _scheduled(timing: Timing, words: DoseWords) -> Schedule | Unread:
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """How often one instruction says a dose is given (None: it does not say), by which sources, and whether without text."""
+    """How often one instruction says a dose is given (None: not said), by which sources, and whether without text."""
 
     often: Often | None
     sources: tuple[str, ...]
@@ -173,14 +173,14 @@ def read_timing(timing: Timing, sig: Sig, words: DoseWords) -> Timed | Unread:
         elif often is not None:
             said.append((source, often))
     if any(often.once for _, often in said):  # "once daily, count 1" is one dose
-        said = [(source, often) for source, often in said if often.once or often.rate != (1, 1)]
+        said = [(source, often) for source, often in said if often.once or often.rate != (Fraction(1), Fraction(1))]
     agreed = _agreed(said)
     if isinstance(agreed, Unread):
         return agreed
     if timing.frequency is not None and timing.period is None:
         if agreed is None or agreed.rate is None:
             return Unread(f"{plain(timing.frequency)} times, but not in which period")
-        if agreed.rate != (timing.frequency, timing.frequency_max or timing.frequency):
+        if agreed.rate != (Fraction(timing.frequency), Fraction(timing.frequency_max or timing.frequency)):
             return Unread("the frequency without a period does not fit the rest of the timing")
     if agreed is None:
         return unknown or Timed(None, (), False)

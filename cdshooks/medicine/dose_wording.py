@@ -37,7 +37,7 @@ def often_wording(per_day: Decimal) -> str:
 def regimen_wording(low: Decimal, high: Decimal, unit: str, per_day: Decimal | None, after_dialysis: bool) -> str:
     """A regimen as a clinician writes it: "450 mg every 12 h", "1.25 mg/kg 3 times weekly after dialysis".
 
-    `per_day` is administrations per day; None is a dose "after each dialysis", or without dialysis a single dose ("once").
+    `per_day` is administrations per day; None is a dose "after each dialysis", or without dialysis a single dose.
     """
     if per_day is None:
         often = "after each dialysis" if after_dialysis else "once"

@@ -236,7 +236,7 @@ _SPECIAL: Mapping[str, Mapping[str, Any]] = {
     "once-now": {"flags": frozenset({"once"})},
     "as-needed": {"flags": frozenset({"as_needed"})},
     "post-haemodialysis": {"flags": frozenset({"after_dialysis"})},
-    "ambiguous": {"refused": "means twice in it or every second one"},
+    "ambiguous": {"refused": "may mean twice a week or every two weeks"},
     "calendar": {"refused": "names no frequency"},
     "continuous": {"refused": "is a continuous infusion"},
     "on-weekday": {"refused": "cannot be read"},

@@ -1,6 +1,6 @@
 """Chart to Facts: codes and units become analytes, drugs and problems; what cannot be used is kept and named.
 
-Decides once, before any check: whose data it is, which results may be used, which is the newest, and why one is missing.
+Decides once, before any check: whose data it is, which results may be used, which is newest, and why one is missing.
 """
 
 from collections import defaultdict
@@ -43,11 +43,15 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo) -> 
     """The facts of one call. Orders come first: without an order of ours nothing else is looked at."""
     refused: list[tuple[ChartOrder, str]] = []
     judged = list(_orders(chart.judged, chart, knowledge, zone, refused, draft=chart.hook != "medication-verify"))
-    running = [m for m in chart.medications if m.status in _RUNNING] if not isinstance(chart.medications, Missing) else []
+    running = (
+        [m for m in chart.medications if m.status in _RUNNING] if not isinstance(chart.medications, Missing) else []
+    )
     known = {order.chart.ref for order in judged if order.chart.ref}
     active = [
         order
-        for order in _orders((m for m in running if m.ref not in known or not m.ref), chart, knowledge, zone, refused, draft=False)
+        for order in _orders(
+            (m for m in running if m.ref not in known or not m.ref), chart, knowledge, zone, refused, draft=False
+        )
         if order.ends is None or order.ends >= today
     ]
     if chart.hook == "patient-view":
@@ -88,7 +92,13 @@ def _with_intent(order: Order, assumed: Intent) -> Order:
 
 
 def _orders(
-    orders: Iterable[ChartOrder], chart: Chart, knowledge: Knowledge, zone: tzinfo, refused: list[tuple[ChartOrder, str]], *, draft: bool
+    orders: Iterable[ChartOrder],
+    chart: Chart,
+    knowledge: Knowledge,
+    zone: tzinfo,
+    refused: list[tuple[ChartOrder, str]],
+    *,
+    draft: bool,
 ) -> Iterable[Order]:
     for chart_order in orders:
         order = read_order(chart_order, knowledge, zone, draft=draft)
@@ -122,7 +132,12 @@ def _person(
         if is_partial(patient.birth_date):
             precision = "year" if len(patient.birth_date) == len("2026") else "month"
             unused.append(
-                Unused(patient.ref, "the date of birth", f"is known to the {precision} only; the older age is used", "imprecise")
+                Unused(
+                    patient.ref,
+                    "the date of birth",
+                    f"is known to the {precision} only; the older age is used",
+                    "imprecise",
+                )
             )
     if patient.gender in ("female", "male"):
         return born, patient.gender
@@ -136,7 +151,7 @@ def _person(
 def _labs(
     chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, unused: list[Unused]
 ) -> dict[str, tuple[Lab, ...]]:
-    """Usable results per analyte, newest first, each once. Whatever is not used is added to `unused` with its reason."""
+    """Usable results per analyte, newest first, each once; what is not used goes to `unused` with its reason."""
     found: dict[str, list[tuple[datetime, str, Lab]]] = defaultdict(list)
     strangers = 0
     for observation in chart.observations:
@@ -183,7 +198,11 @@ def _lab(observation: ChartObservation, analyte: Analyte, kind: str, today: date
         if analyte.words_are_results and isinstance(value, str | Concept):
             return None
         given = value if isinstance(value, str) else ""
-        reason = f'has no readable number ("{short(given, 30)}")' if given else f"has no value {observation.absent_reason}".strip()
+        reason = (
+            f'has no readable number ("{short(given, 30)}")'
+            if given
+            else f"has no value {observation.absent_reason}".strip()
+        )
         return refuse(why=reason, kind="unreadable")
     if day is None:
         return refuse(why="has no readable date" if when else "has no date", kind="undated")
@@ -239,9 +258,7 @@ def _gap(analyte: Analyte, chart: Chart, unused: list[Unused]) -> Missing:
 # Conditions and procedures
 
 
-def _problems(
-    chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, unused: list[Unused]
-) -> Iterable[Problem]:
+def _problems(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, unused: list[Unused]) -> Iterable[Problem]:
     """Active conditions and done procedures of this patient that map to a concept; each concept of each entry once."""
     strangers = 0
     for event in chart.events:
@@ -259,7 +276,9 @@ def _problems(
             yield Problem(name, text, since, event.ref, kind, event.resource_type)
     if strangers:
         what = "1 entry" if strangers == 1 else f"{strangers} entries"
-        unused.append(Unused("", f"{what} of the problem list or history", "of another patient; not used", "other patient"))
+        unused.append(
+            Unused("", f"{what} of the problem list or history", "of another patient; not used", "other patient")
+        )
 
 
 def _is_over(event: ChartEvent, today: date, zone: tzinfo) -> bool:

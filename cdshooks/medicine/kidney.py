@@ -65,7 +65,11 @@ def assess(facts: Facts, rule: KidneyRule, adults_from_years: int) -> Kidney:
     creatinine, weight, height = (facts.newest(name) for name in ("creatinine", "weight", "height"))
     age = facts.age
     child = facts.is_younger_than(adults_from_years)
-    needed: list[tuple[str, object]] = [("serum creatinine", creatinine), ("date of birth", facts.born), ("sex", facts.sex)]
+    needed: list[tuple[str, object]] = [
+        ("serum creatinine", creatinine),
+        ("date of birth", facts.born),
+        ("sex", facts.sex),
+    ]
     needed.append(("height", height) if child else ("weight", weight))
     lacking = tuple((name, value) for name, value in needed if isinstance(value, Missing))
     clearance = adjusted = None
@@ -81,7 +85,15 @@ def assess(facts: Facts, rule: KidneyRule, adults_from_years: int) -> Kidney:
     moving, because = _movement(facts.labs.get("creatinine", ()), rule) if dialysis is None else ("", "")
     inputs = list(_inputs(facts, creatinine, weight, height, age, with_height=child or bmi is not None))
     if clearance:
-        inputs.append(Input("creatinine clearance", _shown(clearance.value), clearance.unit, facts.today.isoformat(), clearance.arithmetic))
+        inputs.append(
+            Input(
+                "creatinine clearance",
+                _shown(clearance.value),
+                clearance.unit,
+                facts.today.isoformat(),
+                clearance.arithmetic,
+            )
+        )
     return Kidney(
         clearance=clearance,
         adjusted=adjusted,
@@ -99,14 +111,17 @@ def assess(facts: Facts, rule: KidneyRule, adults_from_years: int) -> Kidney:
     )
 
 
-def cockcroft_gault(rule: KidneyRule, age: int, sex: str, weight_kg: Decimal, creatinine: Decimal, which: str) -> Clearance:
+def cockcroft_gault(
+    rule: KidneyRule, age: int, sex: str, weight_kg: Decimal, creatinine: Decimal, which: str
+) -> Clearance:
     """Adult clearance, mL/min; weight in kg, creatinine in mg/dL."""
     formula = rule.cockcroft_gault
     factor = formula.female if sex == "female" else Decimal(1)
     value = (formula.age_from - age) * weight_kg / (formula.divisor * creatinine) * factor
     times = f" x {formula.female}" if sex == "female" else ""
     text = (
-        f"({formula.age_from} - {age}) x {_shown(weight_kg)} kg / ({formula.divisor} x {_shown(creatinine, 3)} mg/dL){times}"
+        f"({formula.age_from} - {age}) x {_shown(weight_kg)} kg"
+        f" / ({formula.divisor} x {_shown(creatinine, 3)} mg/dL){times}"
         f" = {_shown(value)} mL/min"
     )
     return Clearance(value, "mL/min", f"Cockcroft-Gault, {which}", text)
@@ -137,7 +152,7 @@ def _bmi(weight: Lab | Missing, height: Lab | Missing) -> Decimal | None:
 
 
 def current_dialysis(facts: Facts, rule: KidneyRule) -> Dialysis | None:
-    """Dialysis in force: an active problem, or a procedure of the last days. One from before a kidney transplant is over."""
+    """Dialysis in force: an active problem or a recent procedure. One from before a kidney transplant is over."""
     grafts = [p.since for p in facts.problems if p.concept == "transplant-kidney" and p.since]
     graft = max(grafts) if grafts else None
     evidence = []
@@ -200,7 +215,13 @@ def _doubts(facts: Facts, rule: KidneyRule) -> Iterator[str]:
 
 
 def _inputs(
-    facts: Facts, creatinine: Lab | Missing, weight: Lab | Missing, height: Lab | Missing, age: int | None, *, with_height: bool
+    facts: Facts,
+    creatinine: Lab | Missing,
+    weight: Lab | Missing,
+    height: Lab | Missing,
+    age: int | None,
+    *,
+    with_height: bool,
 ) -> Iterator[Input]:
     if isinstance(creatinine, Lab):
         yield _input("serum creatinine", creatinine)
@@ -222,4 +243,3 @@ def _shown(value: Decimal, places: int = 1) -> str:
     """A decimal for reading: at most `places` decimals, no trailing zeros."""
     text = f"{value:.{places}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
-

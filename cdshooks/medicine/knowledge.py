@@ -133,10 +133,6 @@ class _Row(_Entry):
             raise ValueError("give `treatment` and `stable`, or `not_recommended`, or `refer`")
         return self
 
-    def regimens(self, phase: Phase) -> Regimens:
-        """The regimens of a phase: maintenance and prophylaxis share the label's second column."""
-        return self.treatment if phase is Phase.TREATMENT else self.stable
-
 
 class Band(_Row):
     """One band of kidney function, from `at_least` (whole mL/min) up to the band above."""
@@ -391,7 +387,7 @@ class Routes:
 def _routes(root: Traversable, rule: RouteRule) -> Routes:
     groups = dict.fromkeys(rule.enteral, "oral") | dict.fromkeys(rule.intravenous, "intravenous")
     by_code, by_text = {}, {}
-    with (root / "codes" / "timing.csv").open(encoding="utf-8", newline="") as rows:
+    with (root / "codes" / "timing.csv").open(encoding="utf-8") as rows:
         for row in csv.DictReader(rows):
             route = groups.get(row["concept"], row["concept"])
             if row["kind"] == "route":
@@ -510,11 +506,17 @@ def _mapping(path: Traversable) -> dict[str, Any]:
 def _cross_checks(knowledge: Knowledge) -> list[str]:
     problems = []
     ids = [rule.id for rule in knowledge.rules]
-    problems += [f"mappings: rule id {rule_id} is used twice; ids must be unique" for rule_id in set(ids) if ids.count(rule_id) > 1]
+    problems += [
+        f"mappings: rule id {rule_id} is used twice; ids must be unique"
+        for rule_id in set(ids)
+        if ids.count(rule_id) > 1
+    ]
     for rule in knowledge.rules:
         for cite in cites_of(rule):
             if cite.source not in knowledge.sources:
-                problems.append(f"mappings: rule {rule.id} cites {cite.source!r}, which is not in sources.yaml: add it there or mend the name")
+                problems.append(
+                    f"mappings: rule {rule.id} cites {cite.source!r}, which is not in sources.yaml; mend the name"
+                )
     for table in knowledge.renal_dose:
         if table.drug not in knowledge.codes.drugs:
             problems.append(f"mappings: rule {table.id} names the drug {table.drug!r}, which is not in drugs.yaml")
@@ -522,7 +524,9 @@ def _cross_checks(knowledge: Knowledge) -> list[str]:
     for table in knowledge.renal_dose:
         for route in table.routes:
             if (other := taken.setdefault((table.drug, route), table.id)) != table.id:
-                problems.append(f"mappings: rules {other} and {table.id} both dose {table.drug} by the {route} route; keep one")
+                problems.append(
+                    f"mappings: rules {other} and {table.id} both dose {table.drug} by the {route} route; keep one"
+                )
     return problems
 
 

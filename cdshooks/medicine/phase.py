@@ -15,7 +15,7 @@ _PUNCTUATION = re.compile(r"[,.;:()\[\]\n/]|\s-\s")
 
 
 def phase_said(texts: Iterable[tuple[str, str]], rule: PhaseRule) -> Intent | None:
-    """The phase that the order itself names. `texts` are (where, text) in order of weight; the first that names one counts."""
+    """The phase that the order itself names: `texts` are (where, text), the first that names one counts."""
     for where, text in texts:
         phase, word = _phase_in(text, rule)
         if phase:
@@ -65,11 +65,17 @@ def phase_assumed(
             return Intent(Phase.TREATMENT, "assumed", f"{problem.text or problem.concept} is on the problem list")
     dnaemia = isinstance(viral_load, Lab) and viral_load.value > 0 and "<" not in viral_load.comparator
     if isinstance(viral_load, Lab) and dnaemia and today - viral_load.on <= timedelta(days=rule.dnaemia_days):
-        return Intent(Phase.TREATMENT, "assumed", f"CMV viral load {viral_load.original} on {viral_load.on.isoformat()}")
+        return Intent(
+            Phase.TREATMENT, "assumed", f"CMV viral load {viral_load.original} on {viral_load.on.isoformat()}"
+        )
     looked = isinstance(viral_load, Lab) or viral_load.why.value == "none on file"
     for problem in found:
         window = rule.prophylaxis_window_days.get(problem.concept)
         if window and looked and problem.since and timedelta(0) <= today - problem.since <= timedelta(days=window.days):
             days = (today - problem.since).days
-            return Intent(Phase.PROPHYLAXIS, "assumed", f"day {days} after {problem.text or problem.concept}, no CMV DNAemia on file")
+            return Intent(
+                Phase.PROPHYLAXIS,
+                "assumed",
+                f"day {days} after {problem.text or problem.concept}, no CMV DNAemia on file",
+            )
     return Intent(None, "unknown", "the order does not say what it is for, and the chart does not settle it")

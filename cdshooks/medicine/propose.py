@@ -1,4 +1,4 @@
-"""From an expected regimen to a concrete order in the form the order already has: mg/kg stays mg/kg, tablets stay tablets."""
+"""From an expected regimen to a concrete order in the order's own form: mg/kg stays mg/kg, tablets stay tablets."""
 
 from decimal import ROUND_HALF_UP, Decimal
 
@@ -33,7 +33,7 @@ def proposal(
 def _in_form(
     order: Order, expected: TableRegimen, weight: Lab | Missing, knowledge: Knowledge
 ) -> tuple[Decimal, str] | None:
-    """(dose, unit) of the expected dose in the unit of the order: mg, mg/kg, mL, or the order's own word for a tablet."""
+    """(dose, unit) of the expected dose as the order counts: mg, mg/kg, mL, or its own word for a tablet."""
     dose, unit = expected.dose
     kind, spelled = _ordered_unit(order, knowledge.dose_words)
     if kind in ("", unit):

@@ -1,8 +1,8 @@
 """Reading the text of a dosage instruction ("900 mg PO BID x 21 days") into the statements it makes.
 
-A text becomes tokens, tokens become phrases (the longest that fits, see `dose_words.py`), phrases become statements about
-the dose, the frequency and what else was said. Nothing is guessed: a number that no phrase explains is listed as `unplaced`,
-and whoever needs the text to know the dose has to refuse it then. No FHIR, no product, no arithmetic with strengths here.
+A text becomes tokens, tokens become phrases (the longest that fits, see `dose_words.py`), phrases become statements
+about the dose, the frequency and what else was said. Nothing is guessed: a number that no phrase explains is listed as
+`unplaced`, and whoever needs the text to know the dose has to refuse it then. No FHIR, no product, no strengths here.
 """
 
 import re
@@ -12,21 +12,11 @@ from decimal import Decimal
 from fractions import Fraction
 
 from cdshooks.medicine.dose_words import DoseWords as DoseWords
-from cdshooks.medicine.dose_words import Number, Phrase, Phrases, Unit, pieces
+from cdshooks.medicine.dose_words import Number, Phrase, Phrases, Unit
+from cdshooks.medicine.sig_tokens import Token, tokens
 from cdshooks.model import Unread
 
 Rate = tuple[Fraction, Fraction]  # administrations per day, lowest and highest
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A piece of text that stands for one thing; `symbols` are what it can be in a phrase, the most literal first."""
-
-    text: str
-    symbols: tuple[str, ...]
-    low: Decimal | None = None
-    high: Decimal | None = None
-    unit: Unit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +48,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Sig:
-    """Everything a text says. `refused` is why it must not be used, "" if it may; `unplaced` what no phrase explains."""
+    """Everything a text says. `refused` is why not to use it, "" if it may be; `unplaced` what no phrase explains."""
 
     amounts: tuple[Amount, ...] = ()
     strengths: tuple[Decimal, ...] = ()  # mg per tablet
@@ -90,81 +80,6 @@ class _Said:
     @property
     def units(self) -> list[Unit]:
         return [token.unit for token in self.tokens if token.unit is not None]
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Text to tokens
-
-
-def number(text: str) -> Decimal | None:
-    """A written number, None when it can be read in two ways: "1,25" is 1.25, "1,000" is 1000, "1.000" and "0900" are neither."""
-    if re.fullmatch(r"[1-9]\d{0,2}(,\d{3})+(\.\d+)?", text):
-        return Decimal(text.replace(",", ""))
-    if re.fullmatch(r"(0|[1-9]\d*),\d+", text):
-        return Decimal(text.replace(",", "."))
-    if re.fullmatch(r"[1-9]\d{0,2}\.\d{2}0", text) or not re.fullmatch(r"(0|[1-9]\d*)?(\.\d+)?", text):
-        return None
-    return Decimal(text)
-
-
-def _token(kind: str, text: str, words: DoseWords) -> Token:
-    if kind == "number":
-        value = number(text)
-        clock = ("<hhmm>",) if re.fullmatch(r"([01]\d|2[0-3])[0-5]\d", text) else ()
-        return Token(text, (text, *(("<n>",) if value is not None else ()), *clock), value, value)
-    if kind in ("clock", "bad", "date"):
-        return Token(text, ("<clock>", "<hhmm>") if kind == "clock" else (f"<{kind}>",))
-    time = ("<time>",) if text in words.time_units else ()
-    weekday = ("<weekday>",) if text in words.weekdays else ()
-    return Token(text, (text, *time, *weekday))
-
-
-def _merged(found: Sequence[Token], words: DoseWords) -> list[Token]:
-    """Numbers that belong together as one: "1 1/2", "1-2", "1 to 2", "2 (two)"."""
-    out: list[Token] = []
-    for token in found:
-        out.append(token)
-        match [last.text for last in out[-4:]], [last.low for last in out[-4:]]:
-            case [*_, _, "1/2" | "1/4" | "3/4"], [*_, Decimal() as whole, Decimal() as part] if (
-                whole == int(whole) and whole <= words.loose_count_most
-            ):
-                out[-2:] = [_number_token(f"{out[-2].text} {token.text}", whole + part, whole + part)]
-            case [*_, _, "-" | "to", _], [*_, Decimal() as low, None, Decimal() as high] if low < high:
-                out[-3:] = [_number_token(" ".join(last.text for last in out[-3:]), low, high)]
-            case [_, "(", _, ")"], [Decimal() as one, None, Decimal() as same, None] if one == same:
-                out[-4:] = [out[-4]]
-            case _:
-                pass
-    return out
-
-
-def _number_token(text: str, low: Decimal, high: Decimal) -> Token:
-    return Token(text, ("<n>",), low, high)
-
-
-def tokens(text: str, words: DoseWords) -> list[Token]:
-    """The tokens of a text: units and number words joined, numbers read."""
-    raw = pieces(text)
-    texts = tuple(piece for _, piece in raw)
-    found: list[Token] = []
-    at = 0
-    while at < len(raw):
-        for size in range(min(words.longest_key, len(raw) - at), 0, -1):
-            key = texts[at : at + size]
-            if (unit := words.units.get(key)) is not None:
-                found.append(Token("".join(key), (*(key if size == 1 else ()), f"<{unit.kind}>"), unit=unit))
-            elif (value := words.numbers.get(key)) is not None:
-                found.append(Token(" ".join(key), (f"{value:f}", "<n>"), value, value))
-            elif (value := words.fractions.get(key)) is not None:
-                found.append(_number_token("".join(key), value, value))
-            else:
-                continue
-            break
-        else:
-            size = 1
-            found.append(_token(*raw[at], words))
-        at += size
-    return _merged(found, words)
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -252,6 +167,9 @@ def _rate(said: _Said, words: DoseWords) -> tuple[Rate, str] | None:
     return (low / (longest * days), high / (shortest * days)), unit
 
 
+_CLOCKS = frozenset({"<clock>", "<hhmm>", "<n>"})  # what may stand for a time of day in such a phrase
+
+
 def _clock(token: Token, said: _Said) -> str | None:
     """A time of day as 09:00; `9 pm` counts its half of the day."""
     digits = re.sub(r"\D", "", token.text)[:4]
@@ -259,7 +177,18 @@ def _clock(token: Token, said: _Said) -> str | None:
     half = said.tokens[-1].text
     if half in ("am", "pm"):
         hour = hour % 12 + (12 if half == "pm" else 0) if hour <= 12 else 99
-    return f"{hour:02}:{minute}" if hour < 24 else None
+    return f"{hour:02}:{minute}" if hour < 24 and int(minute) < 60 else None
+
+
+def _unexplained(token: Token, after_dose: bool) -> bool:
+    """Whether a token outside all phrases may belong to a dose: a number, a mass unit, or "5 mg /" something."""
+    if token.text in ("/", "per"):
+        return after_dose
+    if token.unit is not None:
+        return token.unit.kind == "mass"
+    return token.symbols[0] != "<date>" and (
+        token.low is not None or token.symbols[0] == "<bad>" or token.text[0].isdigit()
+    )
 
 
 def _sig(found: Sequence[_Said | Token], words: DoseWords) -> Sig:
@@ -275,12 +204,7 @@ def _sig(found: Sequence[_Said | Token], words: DoseWords) -> Sig:
     flags = frozenset[str]().union(*(said.phrase.flags for said in said_all))
     for before, one in zip([None, *found], found, strict=False):
         if isinstance(one, Token):
-            after_dose = isinstance(before, _Said) and before.phrase.dose and one.text in ("/", "per")
-            if after_dose or one.symbols[0] in ("<bad>", "<clock>") or one.low is not None or "<n>" in one.symbols:
-                unplaced.append(one.text)
-            elif re.match(r"\d", one.text) and one.symbols[0] != "<date>":
-                unplaced.append(one.text)
-            elif one.unit is not None and one.unit.kind == "mass":
+            if _unexplained(one, isinstance(before, _Said) and bool(before.phrase.dose)):
                 unplaced.append(one.text)
             loose_unit |= one.unit is not None and one.unit.kind in ("pill", "vial")
             continue
@@ -307,9 +231,7 @@ def _sig(found: Sequence[_Said | Token], words: DoseWords) -> Sig:
             else:
                 unplaced.append(one.text)
         if "clock" in phrase.flags:
-            read = [
-                _clock(token, one) for token in one.tokens if token.low is not None or token.symbols[0] == "<clock>"
-            ]
+            read = [_clock(token, one) for token in one.tokens if _CLOCKS & set(token.symbols)]
             clocks |= {clock for clock in read if clock}
             unplaced += [one.text for clock in read if not clock]
     schedule = Schedule(

@@ -93,9 +93,15 @@ class Wording(BaseModel):
 
 
 def render(
-    findings: Iterable[Finding], *, wording: Wording, hook_instance: str, patient_id: str, release: str, remarks: Sequence[str] = ()
+    findings: Iterable[Finding],
+    *,
+    wording: Wording,
+    hook_instance: str,
+    patient_id: str,
+    release: str,
+    remarks: Sequence[str] = (),
 ) -> list[Json]:
-    """The cards of one answer. `remarks` are lines about the data of the whole call that every card's detail repeats."""
+    """The cards of one answer. `remarks` are lines about the whole call that every card's detail repeats."""
     groups: dict[tuple[int, str], list[Finding]] = {}
     for finding in findings:
         position = finding.order.position if finding.order else -1
@@ -155,7 +161,9 @@ def _detail(findings: list[Finding], wording: Wording, remarks: Sequence[str]) -
     cites = dict.fromkeys(cite for finding in findings for cite in finding.citations)
     lines += ["", *(f"{markdown(_cited(cite))}  " for cite in cites)]
     rules = ", ".join(dict.fromkeys(rule for finding in findings for rule in finding.rules))
-    lines.append(f"Rule {rules}; knowledge {wording.knowledge_version}, service {wording.service_version}; reviewed: none.  ")
+    lines.append(
+        f"Rule {rules}; knowledge {wording.knowledge_version}, service {wording.service_version}; reviewed: none.  "
+    )
     lines.append(wording.note)
     return "\n".join(lines).strip()
 
@@ -175,7 +183,9 @@ def _explanation(findings: list[Finding], wording: Wording) -> Json:
         "drug": first.drug,
         "phase": {"value": first.intent.phase or "unknown", "basis": first.intent.basis} if first.intent else None,
         "inputs": [
-            _present(name=i.name, value=neutral(i.value), unit=i.unit, effective=i.effective, reference=neutral(i.reference))
+            _present(
+                name=i.name, value=neutral(i.value), unit=i.unit, effective=i.effective, reference=neutral(i.reference)
+            )
             for i in inputs
         ],
         "ordered": next((f.ordered for f in findings if f.ordered), ""),

@@ -91,7 +91,7 @@ def recognise_release(orders: tuple[Json, ...]) -> str:
 
 
 def objects(value: Any) -> tuple[Json, ...]:
-    """The objects in an array; a lone object counts as an array of one; null, and members that are no object, are left out."""
+    """The objects in an array; a lone object counts as an array of one, anything that is no object is left out."""
     if isinstance(value, dict):
         return (value,)
     return tuple(item for item in value if isinstance(item, dict)) if isinstance(value, list) else ()
@@ -230,19 +230,28 @@ def _observation(resource: Json, group: str) -> ChartObservation:
 
 def _event(resource: Json) -> ChartEvent:
     period = _object(
-        resource.get("performedPeriod") or resource.get("occurrencePeriod") or resource.get("onsetPeriod") or resource.get("effectivePeriod")
+        resource.get("performedPeriod")
+        or resource.get("occurrencePeriod")
+        or resource.get("onsetPeriod")
+        or resource.get("effectivePeriod")
     )
-    starts = [resource.get(name) for name in ("performedDateTime", "occurrenceDateTime", "onsetDateTime", "effectiveDateTime")]
+    starts = [
+        resource.get(name) for name in ("performedDateTime", "occurrenceDateTime", "onsetDateTime", "effectiveDateTime")
+    ]
     ends = [resource.get("abatementDateTime"), _object(resource.get("abatementPeriod")).get("end")]
     kind = resource["resourceType"]
     return ChartEvent(
         ref=_ref(resource),
         resource_type=kind,
         code=read_concept(resource.get("code") or resource.get("substance")),
-        status=_state(resource.get("clinicalStatus") if kind in ("Condition", "AllergyIntolerance") else resource.get("status")),
+        status=_state(
+            resource.get("clinicalStatus") if kind in ("Condition", "AllergyIntolerance") else resource.get("status")
+        ),
         verification=_state(resource.get("verificationStatus")),
         subject=_subject(resource),
-        on=next(filter(None, map(_text, starts)), "") or _text(period.get("start")) or _text(resource.get("recordedDate")),
+        on=next(filter(None, map(_text, starts)), "")
+        or _text(period.get("start"))
+        or _text(resource.get("recordedDate")),
         ended=next(filter(None, map(_text, ends)), "") or ("yes" if resource.get("abatementBoolean") is True else ""),
         conclusion=_text(resource.get("conclusion")),
     )
@@ -286,7 +295,7 @@ def _order(resource: Json, position: int, call: HookCall) -> ChartOrder:
 
 
 def _drug(resource: Json, medications: Mapping[str, Json]) -> tuple[Concept, Concept | None]:
-    """(what is ordered, its dose form): from the order itself, or from the Medication it points to, whichever say more."""
+    """(what is ordered, its dose form): from the order itself and from the Medication it points to."""
     inner = _object(resource.get("medication"))  # R5: CodeableReference
     own = read_concept(resource.get("medicationCodeableConcept") or inner.get("concept"))
     reference = _object(resource.get("medicationReference") or inner.get("reference"))
@@ -317,9 +326,14 @@ def _dosage(value: Json) -> Dosage:
         sequence=sequence if isinstance(sequence, int) and not isinstance(sequence, bool) else None,
         timing=timing,
         route=read_concept(value["route"]) if value.get("route") else None,
-        as_needed=value.get("asNeededBoolean") is True or value.get("asNeeded") is True or bool(value.get("asNeededCodeableConcept")) or bool(value.get("asNeededFor")),
+        as_needed=value.get("asNeededBoolean") is True
+        or value.get("asNeeded") is True
+        or bool(value.get("asNeededCodeableConcept"))
+        or bool(value.get("asNeededFor")),
         doses=tuple(entry for rate in rates for entry in _doses(rate, unreadable)),
-        rate=next((q for rate in rates if (q := _quantity(rate.get("rateQuantity") or rate.get("rateSimpleQuantity")))), None),
+        rate=next(
+            (q for rate in rates if (q := _quantity(rate.get("rateQuantity") or rate.get("rateSimpleQuantity")))), None
+        ),
         unreadable=tuple(unreadable),
     )
 
@@ -382,7 +396,16 @@ def _timing(value: Any, unreadable: list[str]) -> Timing:
 
 _FIELDS = {  # what we read, so that a vendor's odd extension elsewhere costs no check
     "Patient": ("id", "gender", "birthDate"),
-    "Observation": ("id", "status", "code", "subject", "effectiveDateTime", "effectivePeriod", "issued", "valueQuantity"),
+    "Observation": (
+        "id",
+        "status",
+        "code",
+        "subject",
+        "effectiveDateTime",
+        "effectivePeriod",
+        "issued",
+        "valueQuantity",
+    ),
     "MedicationRequest": ("id", "status", "intent", "subject", "dosageInstruction", "reasonCode", "authoredOn"),
 }
 _PACKAGES = {"DSTU2": "STU3.", "STU3": "STU3.", "R4": "R4B.", "R4B": "R4B.", "R5": ""}
@@ -410,7 +433,9 @@ def violations(resource: Mapping[str, Any], release: str) -> tuple[str, ...]:
     try:
         _validator(release, kind)(picked)
     except ValidationError as error:
-        paths = (_path(problem["loc"]) for problem in error.errors() if not _is_absence(problem["type"], problem["msg"]))
+        paths = (
+            _path(problem["loc"]) for problem in error.errors() if not _is_absence(problem["type"], problem["msg"])
+        )
         return tuple(dict.fromkeys(path for path in paths if path))
     return ()
 

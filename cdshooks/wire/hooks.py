@@ -253,11 +253,13 @@ def _has_twins(value: Any) -> bool:
 
 
 def _too_deep(body: bytes, max_depth: int) -> bool:
-    """Is the JSON nested deeper than `max_depth`? Works on bytes: a walk over the values would cost ten times as much."""
+    """Is the JSON nested deeper than `max_depth`? On bytes: a walk over the values would cost ten times as much."""
     if body.count(b"[") + body.count(b"{") <= max_depth:
         return False
     text = body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
-    brackets = b"".join(text.split(b'"')[::2]).translate(None, delete=_NOT_BRACKETS).replace(b"[", b"{").replace(b"]", b"}")
+    brackets = (
+        b"".join(text.split(b'"')[::2]).translate(None, delete=_NOT_BRACKETS).replace(b"[", b"{").replace(b"]", b"}")
+    )
     for _ in range(max_depth):
         if not brackets:
             return False
@@ -356,7 +358,7 @@ def _read_prefetch(values: Json, prefetch_keys: Mapping[str, str], medications: 
 
 
 class _PrefetchReader:
-    """Collects what each prefetch value says. A missing key, null, an empty Bundle, an OperationOutcome and data differ."""
+    """Collects what each prefetch value says: a missing key, null, an empty Bundle, a failure and data all differ."""
 
     def __init__(self, medications: dict[str, Json]) -> None:
         self.medications = medications
@@ -372,7 +374,9 @@ class _PrefetchReader:
         keys = OBSERVATION_GROUPS if key == ALL_OBSERVATIONS else (key,) if known else ()
         if isinstance(value, dict) and "resource" in value and "response" in value and "resourceType" not in value:
             status = value["response"].get("status", "") if isinstance(value["response"], dict) else ""
-            value = value["resource"] if str(status).startswith("2") or not status else {"resourceType": "OperationOutcome"}
+            value = (
+                value["resource"] if str(status).startswith("2") or not status else {"resourceType": "OperationOutcome"}
+            )
         if value is None:
             return self._gap(keys, Why.NONE_ON_FILE)
         if not isinstance(value, dict) or not isinstance(value.get("resourceType"), str):

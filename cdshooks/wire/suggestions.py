@@ -15,8 +15,17 @@ from cdshooks.wire.hooks import Json
 _UCUM = "http://unitsofmeasure.org"
 _LOINC = "http://loinc.org"
 _OLD_TIMING = (
-    "frequencyMax", "periodMax", "timeOfDay", "dayOfWeek", "when", "offset", "count", "countMax", "periodUnit", "periodUnits",
-)  # fmt: skip
+    "frequencyMax",
+    "periodMax",
+    "timeOfDay",
+    "dayOfWeek",
+    "when",
+    "offset",
+    "count",
+    "countMax",
+    "periodUnit",
+    "periodUnits",
+)
 
 
 def mended_order(order: ChartOrder, proposal: Proposal, release: str) -> Json:

@@ -22,7 +22,10 @@ def neutral(text: str, length: int = 400) -> str:
         return text
     plain = "".join(" " if unicodedata.category(c) in _INVISIBLE else c for c in text)
     plain = re.sub(r"\s+", " ", plain).strip()
-    plain = _CLOSING.sub("›", _TAG.sub("‹", plain)).replace("://", ":/ /")
+    plain = _CLOSING.sub(
+        "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}",
+        _TAG.sub("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}", plain),
+    ).replace("://", ":/ /")
     plain = _SCHEME.sub(r"\1 :", _WWW.sub("www ", _ENTITY.sub("& ", plain))).translate(_MARKDOWN)
     return plain if len(plain) <= length else plain[: length - 1].rstrip() + "…"
 

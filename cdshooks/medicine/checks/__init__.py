@@ -1,4 +1,4 @@
-"""The checks, in order. A check is a plain function from facts and knowledge to findings; checks do not know each other."""
+"""The checks, in order: plain functions from facts and knowledge to findings. Checks do not know each other."""
 
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
@@ -17,13 +17,13 @@ CHECKS: tuple[tuple[str, Check], ...] = (
 
 
 def run(facts: Facts, knowledge: Knowledge) -> tuple[tuple[Finding, ...], tuple[tuple[str, Exception], ...]]:
-    """(findings, failures). A check that raises costs only itself: the others report, and a card says what was not checked."""
+    """(findings, failures). A check that raises costs only itself: the others report, and a card names the gap."""
     findings: list[Finding] = []
     failures: list[tuple[str, Exception]] = []
     for name, check in CHECKS:
         try:
             findings += list(check(facts, knowledge))
-        except Exception as error:  # the boundary that keeps one defect from silencing every other check
+        except Exception as error:  # noqa: BLE001 - the border that keeps one defect from silencing every other check
             failures.append((name, error))
             findings.append(_could_not_run(name, facts, knowledge))
     return tuple(findings), tuple(failures)

@@ -14,9 +14,13 @@ def check(facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
     """Findings of topic dataQuality; nothing unless the call is about an order of ours."""
     for chart_order, why in facts.refused:
         yield _finding(
-            knowledge, chart_order, "", Indicator.WARNING, f"{_name(chart_order)} {why.split(':')[0]}: not checked",
+            knowledge,
+            chart_order,
+            "",
+            Indicator.WARNING,
+            f"{_name(chart_order)} {why.split(':')[0]}: not checked",
             f"The order {why}. It was not checked, and nothing in this answer is about it.",
-        )  # fmt: skip
+        )
     yield from _of_others(facts, knowledge)
     for order in facts.orders:
         if order.systemic:
@@ -24,9 +28,14 @@ def check(facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
 
 
 def _finding(
-    knowledge: Knowledge, order: ChartOrder | None, drug: str, indicator: Indicator, summary: str, *because: str,
+    knowledge: Knowledge,
+    order: ChartOrder | None,
+    drug: str,
+    indicator: Indicator,
+    summary: str,
+    *because: str,
     rules: tuple[str, ...] = (),
-) -> Finding:  # fmt: skip
+) -> Finding:
     return Finding(
         topic="dataQuality",
         indicator=indicator,
@@ -40,55 +49,83 @@ def _finding(
 
 
 def _of_others(facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
-    """Data of another patient in the call: never used, always visible. One card, on the order when there is just one."""
+    """Data of another patient in the call: never used, always visible. On the order when there is just one."""
     strange = [entry for entry in facts.unused if entry.kind == "other patient"]
     if not strange or not facts.orders:
         return
     only = facts.orders[0] if len(facts.orders) == 1 else None
     yield _finding(
-        knowledge, only.chart if only else None, only.product.drug if only else "", Indicator.WARNING,
+        knowledge,
+        only.chart if only else None,
+        only.product.drug if only else "",
+        Indicator.WARNING,
         f"{only.label if only else 'CMV therapy'}: data of another patient was sent and not used",
         *(f"{_upper(entry.what)} {entry.why}." for entry in strange),
         rules=("data/patient",),
-    )  # fmt: skip
+    )
 
 
 def _of_order(order: Order, facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
     drug = order.product.drug
     if isinstance(order.regimen, Unread):
         yield _finding(
-            knowledge, order.chart, drug, Indicator.WARNING, f"{order.label}: could not read this dose",
-            f"Could not read this dose: {order.regimen.reason}. It is not checked: a wrong guess would be worse than none.",
+            knowledge,
+            order.chart,
+            drug,
+            Indicator.WARNING,
+            f"{order.label}: could not read this dose",
+            f"Could not read this dose: {order.regimen.reason}.",
+            "It is not checked: a wrong guess would be worse than none.",
             rules=("data/dose",),
-        )  # fmt: skip
+        )
     elif order.regimen is None and not order.draft:
         yield _finding(
-            knowledge, order.chart, drug, Indicator.INFO, f"{order.label}: no dose in the record, not checked",
-            "The active order carries no dose.", rules=("data/dose",),
-        )  # fmt: skip
+            knowledge,
+            order.chart,
+            drug,
+            Indicator.INFO,
+            f"{order.label}: no dose in the record, not checked",
+            "The active order carries no dose.",
+            rules=("data/dose",),
+        )
     elif order.regimen and order.regimen.as_needed:
         yield _finding(
-            knowledge, order.chart, drug, Indicator.WARNING, f"{order.label}: ordered as needed, too little cannot be excluded",
-            "The label's regimens are scheduled. The dose is judged as if every permitted dose were given.", rules=("data/dose",),
-        )  # fmt: skip
+            knowledge,
+            order.chart,
+            drug,
+            Indicator.WARNING,
+            f"{order.label}: ordered as needed, too little cannot be excluded",
+            "The label's regimens are scheduled. The dose is judged as if every permitted dose were given.",
+            rules=("data/dose",),
+        )
     table = knowledge.dose_table(drug, order.route)
     if table is None:
         route = f" by the {order.route} route" if order.route else " without a route"
         known = any(t.drug == drug for t in knowledge.renal_dose)
         yield _finding(
-            knowledge, order.chart, drug, Indicator.WARNING if known else Indicator.INFO,
+            knowledge,
+            order.chart,
+            drug,
+            Indicator.WARNING if known else Indicator.INFO,
             f"{order.label}: dose{route} is not checked (no dosing rule)",
-            f"This version holds no dose table for {drug}{route}. Check the dose by hand.", rules=("data/rule",),
-        )  # fmt: skip
+            f"This version holds no dose table for {drug}{route}. Check the dose by hand.",
+            rules=("data/rule",),
+        )
         return
     kidney = assess(facts, knowledge.kidney, table.adults_from_years)
     if facts.is_younger_than(table.adults_from_years):
-        shown = f" Kidney function: {kidney.clearance.arithmetic} ({kidney.clearance.formula})." if kidney.clearance else ""
+        shown = (
+            f" Kidney function: {kidney.clearance.arithmetic} ({kidney.clearance.formula})." if kidney.clearance else ""
+        )
         yield _finding(
-            knowledge, order.chart, drug, Indicator.INFO, f"{order.label}: paediatric dose is not checked (age {facts.age})",
-            f"The adult table starts at {table.adults_from_years} years, and this version has no paediatric rule.{shown}",
+            knowledge,
+            order.chart,
+            drug,
+            Indicator.INFO,
+            f"{order.label}: paediatric dose is not checked (age {facts.age})",
+            f"The adult table starts at {table.adults_from_years} years; this version has no paediatric rule.{shown}",
             rules=("data/rule",),
-        )  # fmt: skip
+        )
     yield from _not_seen(order, kidney, facts, knowledge)
     yield from _unusable(order, facts, knowledge)
 
@@ -99,19 +136,31 @@ def _not_seen(order: Order, kidney: Kidney, facts: Facts, knowledge: Knowledge) 
         unseen = [(name, m) for name, m in kidney.lacking if m.why in (Why.NOT_SENT, Why.FETCH_FAILED)]
         if unseen:
             yield _finding(
-                knowledge, order.chart, order.product.drug, Indicator.WARNING,
+                knowledge,
+                order.chart,
+                order.product.drug,
+                Indicator.WARNING,
                 f"{order.label}: dose not checked against kidney function ({unseen[0][0]} {unseen[0][1].why.value})",
-                *(f"{_upper(name)}: {missing}." for name, missing in unseen), rules=("data/sent",),
-            )  # fmt: skip
-    hidden = [(key, gap) for key in ("conditions", "procedures") if (gap := facts.problem_gaps.get(key)) and gap.why in _UNSEEN]
+                *(f"{_upper(name)}: {missing}." for name, missing in unseen),
+                rules=("data/sent",),
+            )
+    hidden = [
+        (key, gap)
+        for key in ("conditions", "procedures")
+        if (gap := facts.problem_gaps.get(key)) and gap.why in _UNSEEN
+    ]
     if hidden and not kidney.dialysis:
         names = " and ".join(f"{key} {gap.why.value}" for key, gap in hidden)
         yield _finding(
-            knowledge, order.chart, order.product.drug, Indicator.INFO, f"{order.label}: dialysis could not be looked for ({names})",
+            knowledge,
+            order.chart,
+            order.product.drug,
+            Indicator.INFO,
+            f"{order.label}: dialysis could not be looked for ({names})",
             "Dialysis and transplantation are read from conditions and procedures."
             f" The dose is judged as for a patient without dialysis ({names}).",
             rules=("data/sent",),
-        )  # fmt: skip
+        )
 
 
 def _unusable(order: Order, facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
@@ -119,22 +168,29 @@ def _unusable(order: Order, facts: Facts, knowledge: Knowledge) -> Iterator[Find
     for entry in facts.unused:
         if entry.kind == "imprecise" or (entry.kind == "unreadable" and not entry.analyte):
             yield _finding(
-                knowledge, order.chart, order.product.drug, Indicator.INFO, f"{order.label}: {entry.what} {entry.why}"[:130],
+                knowledge,
+                order.chart,
+                order.product.drug,
+                Indicator.INFO,
+                f"{order.label}: {entry.what} {entry.why}"[:130],
                 f"{_upper(entry.what)} {entry.why}.",
-            )  # fmt: skip
+            )
     for analyte in _CALCULATED_FROM:
         shown = [entry for entry in facts.unused if entry.analyte == analyte and _matters(entry, analyte, facts)]
         if shown:
             vital = analyte in ("creatinine", "weight")
             yield _finding(
-                knowledge, order.chart, order.product.drug, Indicator.WARNING if vital else Indicator.INFO,
+                knowledge,
+                order.chart,
+                order.product.drug,
+                Indicator.WARNING if vital else Indicator.INFO,
                 f"{order.label}: {knowledge.codes.analytes[analyte].name} sent could not be used",
                 *(f"{_upper(entry.what)} {entry.why}." for entry in shown),
-            )  # fmt: skip
+            )
 
 
 def _matters(entry: Unused, analyte: str, facts: Facts) -> bool:
-    """Withdrawn and future results stand on a card only where nothing usable is left; others when none newer is usable."""
+    """Withdrawn and future results matter only where nothing usable is left, others unless a newer one is usable."""
     if entry.kind == "excluded":
         return False
     newest = facts.newest(analyte)

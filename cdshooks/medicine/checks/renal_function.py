@@ -26,9 +26,16 @@ def check(facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
 
 
 def _finding(
-    order: Order, table: RenalDoseRule, kidney: Kidney, knowledge: Knowledge, cite: Cite, indicator: Indicator, summary: str,
-    *because: str, order_creatinine: bool = False,
-) -> Finding:  # fmt: skip
+    order: Order,
+    table: RenalDoseRule,
+    kidney: Kidney,
+    knowledge: Knowledge,
+    cite: Cite,
+    indicator: Indicator,
+    summary: str,
+    *because: str,
+    order_creatinine: bool = False,
+) -> Finding:
     creatinine = knowledge.codes.analytes["creatinine"]
     return Finding(
         topic="renalFunction",
@@ -50,33 +57,49 @@ def _not_computable(order: Order, table: RenalDoseRule, kidney: Kidney, knowledg
     absent = [(name, m) for name, m in kidney.lacking if m.why in (Why.NONE_ON_FILE, Why.UNUSABLE)]
     if not absent:
         return
-    names = ", ".join(f"{'no usable' if m.why is Why.UNUSABLE else 'no'} {name}" for name, m in absent)
+    names = ", ".join(f"no usable {n}" if m.why is Why.UNUSABLE else f"no {n} on file" for n, m in absent)
     yield _finding(
-        order, table, kidney, knowledge, knowledge.kidney.cockcroft_gault.cite, Indicator.WARNING,
-        f"kidney function cannot be computed ({names}{' on file' if all(m.why is Why.NONE_ON_FILE for _, m in absent) else ''})",
+        order,
+        table,
+        kidney,
+        knowledge,
+        knowledge.kidney.cockcroft_gault.cite,
+        Indicator.WARNING,
+        f"kidney function cannot be computed ({names})",
         *(f"{name}: {missing}." for name, missing in kidney.lacking),
         "The dose is not checked against the kidney function.",
         order_creatinine=any(name == "serum creatinine" for name, _ in absent),
-    )  # fmt: skip
+    )
 
 
 def _moving(order: Order, table: RenalDoseRule, kidney: Kidney, knowledge: Knowledge) -> Iterator[Finding]:
     cite = knowledge.kidney.acute_change.cite
     if kidney.moving == "rising":
         yield _finding(
-            order, table, kidney, knowledge, cite, Indicator.WARNING,
+            order,
+            table,
+            kidney,
+            knowledge,
+            cite,
+            Indicator.WARNING,
             "CrCl unreliable, creatinine is rising (acute kidney injury)",
             f"{_sentence(kidney.moving_because)} The true clearance is below the computed one:"
             " a dose that fits, or looks too small, is not confirmed.",
             _clearance_line(kidney),
-        )  # fmt: skip
+        )
     elif kidney.moving == "falling":
         yield _finding(
-            order, table, kidney, knowledge, cite, Indicator.INFO,
+            order,
+            table,
+            kidney,
+            knowledge,
+            cite,
+            Indicator.INFO,
             "creatinine is falling, CrCl reads too low",
-            f"{_sentence(kidney.moving_because)} The true clearance is above the computed one: the dose may be too small.",
+            _sentence(kidney.moving_because),
+            "The true clearance is above the computed one: the dose may be too small.",
             _clearance_line(kidney),
-        )  # fmt: skip
+        )
 
 
 def _stale(order: Order, table: RenalDoseRule, kidney: Kidney, knowledge: Knowledge) -> Iterator[Finding]:
@@ -90,23 +113,35 @@ def _stale(order: Order, table: RenalDoseRule, kidney: Kidney, knowledge: Knowle
     if days <= limit or kidney.creatinine is None:
         return
     yield _finding(
-        order, table, kidney, knowledge, limits.cite, Indicator.INFO if days <= 2 * limit else Indicator.WARNING,
+        order,
+        table,
+        kidney,
+        knowledge,
+        limits.cite,
+        Indicator.INFO if days <= 2 * limit else Indicator.WARNING,
         f"creatinine is {days} days old{'' if days <= 2 * limit else ', re-check before dosing'}",
         f"A creatinine is current for {limit} days in {phase}; this one is of {kidney.creatinine.on.isoformat()}."
         " The dose is judged with it all the same.",
         _clearance_line(kidney),
         order_creatinine=True,
-    )  # fmt: skip
+    )
 
 
-def _old_weight(order: Order, table: RenalDoseRule, kidney: Kidney, facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
+def _old_weight(
+    order: Order, table: RenalDoseRule, kidney: Kidney, facts: Facts, knowledge: Knowledge
+) -> Iterator[Finding]:
     weight = facts.newest("weight")
     if isinstance(weight, Lab) and (facts.today - weight.on).days > knowledge.kidney.weight_days:
         yield _finding(
-            order, table, kidney, knowledge, knowledge.kidney.freshness_days.cite, Indicator.INFO,
+            order,
+            table,
+            kidney,
+            knowledge,
+            knowledge.kidney.freshness_days.cite,
+            Indicator.INFO,
             f"the weight used is of {weight.on.isoformat()}",
-            f"Weight {weight.original} of {weight.on.isoformat()}: weigh again, the clearance and every mg/kg dose depend on it.",
-        )  # fmt: skip
+            f"Weight {weight.original} of {weight.on.isoformat()}: weigh again. Clearance and doses depend on it.",
+        )
 
 
 def _may_read_too_high(order: Order, table: RenalDoseRule, kidney: Kidney, knowledge: Knowledge) -> Iterator[Finding]:
@@ -119,22 +154,36 @@ def _may_read_too_high(order: Order, table: RenalDoseRule, kidney: Kidney, knowl
         if below and clearance.rounded - band.at_least <= knowledge.kidney.doubtful.margin_ml_min:
             phases = (order.intent.phase,) if order.intent.phase else (Phase.TREATMENT, Phase.MAINTENANCE)
             lower = "; ".join(
-                f"{row[0].regimen.wording} ({phase.value})" if (row := below.regimens(phase)) else "not recommended" for phase in phases
+                f"{row[0].regimen.wording} ({phase.value})"
+                if (row := below.treatment if phase is Phase.TREATMENT else below.stable)
+                else "not recommended"
+                for phase in phases
             )
             yield _finding(
-                order, table, kidney, knowledge, cite, Indicator.INFO,
+                order,
+                table,
+                kidney,
+                knowledge,
+                cite,
+                Indicator.INFO,
                 f"CrCl {clearance.rounded} may be too high ({kidney.doubts[0]}); band below: {lower}",
-                f"{_sentence('; '.join(kidney.doubts))} Creatinine clearance then overestimates; {clearance.rounded} mL/min is"
+                _sentence("; ".join(kidney.doubts)),
+                f"Creatinine clearance then overestimates; {clearance.rounded} mL/min is"
                 f" {clearance.rounded - band.at_least} above the band edge at {band.at_least}."
                 f" Regimen of the band below: {lower}. Consider a cystatin C.",
                 _clearance_line(kidney),
-            )  # fmt: skip
+            )
     if kidney.fluid:
         yield _finding(
-            order, table, kidney, knowledge, cite, Indicator.INFO,
+            order,
+            table,
+            kidney,
+            knowledge,
+            cite,
+            Indicator.INFO,
             f"weight may hold fluid ({kidney.fluid})",
             "Oedema inflates the clearance and every mg/kg dose: use the dry weight.",
-        )  # fmt: skip
+        )
 
 
 def _clearance_line(kidney: Kidney) -> str:
@@ -143,4 +192,3 @@ def _clearance_line(kidney: Kidney) -> str:
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + "."
-

@@ -1,0 +1,62 @@
+"""An ordered regimen against an expected one: how much too much or too little, and whether the interval differs."""
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from cdshooks.medicine.knowledge import TableRegimen
+from cdshooks.model import Lab, Missing, Phase, Regimen
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Ordered against one expected regimen. Ratios are amounts per day (per dose when no frequency is known)."""
+
+    expected: TableRegimen
+    phase: Phase
+    low: Decimal
+    high: Decimal
+    interval_differs: bool
+    tolerance: Decimal
+
+    @property
+    def too_much(self) -> bool:
+        """At its upper end, beyond the tolerance."""
+        return self.high > 1 + self.tolerance
+
+    @property
+    def too_little(self) -> bool:
+        """At its lower end, beyond the tolerance."""
+        return self.low < 1 - self.tolerance
+
+    @property
+    def fits(self) -> bool:
+        """Right in amount and interval."""
+        return not (self.too_much or self.too_little or self.interval_differs)
+
+    @property
+    def distance(self) -> Decimal:
+        """How far off, as a factor of at least 1."""
+        return max(self.high, 1 / self.high, self.low, 1 / self.low)
+
+
+def in_table_unit(ordered: Regimen, unit: str, weight: Lab | Missing) -> Regimen | None:
+    """The ordered regimen in the table's unit, with the actual weight where mg and mg/kg meet; None if they cannot."""
+    if ordered.unit == unit:
+        return ordered
+    if {ordered.unit, unit} != {"mg", "mg/kg"} or not isinstance(weight, Lab):
+        return None
+    factor = 1 / weight.value if unit == "mg/kg" else weight.value
+    return replace(ordered, low=ordered.low * factor, high=ordered.high * factor, unit=unit)
+
+
+def compare(ordered: Regimen, expected: TableRegimen, phase: Phase, tolerance: Decimal) -> Comparison:
+    """Both regimens in one unit. Without an ordered frequency only the dose is compared."""
+    dose = expected.dose[0]
+    low, high = ordered.low / dose, ordered.high / dose
+    differs = False
+    if ordered.per_day is not None:
+        most = ordered.per_day_high or ordered.per_day
+        low *= ordered.per_day / expected.per_day
+        high *= most / expected.per_day
+        differs = max(most / expected.per_day, expected.per_day / ordered.per_day) > 1 + tolerance
+    return Comparison(expected, phase, low, high, differs, tolerance)
