@@ -66,18 +66,19 @@ def check(files: tuple[str, ...], as_json: bool, config: Path | None, today: dat
     settings = _settings(config, today=today)
     from cdshooks.service import terminal
 
-    sys.exit(terminal.draw(files, as_json=as_json, settings=settings))
+    sys.exit(terminal.check(files, as_json=as_json, settings=settings))
 
 
 @main.command()
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
-@click.option("--today", type=DATE, help="Fix the clinical date.")
-def demo(port: int, today: datetime | None) -> None:
-    """Run the service with sample patients on this machine."""
+@click.option("--once", is_flag=True, help="End after the table.")
+@click.option("--today", type=DATE, help="Another clinical date than the sample patients'.")
+def demo(port: int, once: bool, today: datetime | None) -> None:
+    """Run the service with sample patients on this machine: their cards as a table, and a page that shows them."""
     settings = _settings(None, today=today)
     from cdshooks.service import demo as sample
 
-    sample.run(settings, port=port)
+    sample.run(settings, port=port, once=once)
 
 
 @main.group()

@@ -9,11 +9,11 @@ A value that may be absent is typed `X | Missing`, so that whoever uses it has t
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 # --------------------------------------------------------------------------------------------------------------------
 # Missing values
@@ -120,45 +120,103 @@ class Dosage:
     unreadable: tuple[str, ...] = ()  # field paths that could not be read
 
 
-@dataclass(frozen=True, slots=True)
-class ChartOrder:
+class ChartOrder(Protocol):
     """A medication order as sent: a draft to be judged, another draft, or an order on the medication list.
 
-    `position` is the index among the orders of the request; `raw` the resource itself, never changed.
-    `form`/`strengths` come from a referenced Medication resource where there is one.
+    Its fields are read when somebody asks: most orders of a medication list are never looked into.
     """
 
-    ref: str  # "MedicationRequest/12", or "" without an id
-    position: int
-    resource_type: str
-    status: str
-    intent: str
-    drug: Concept
-    subject: str  # bare patient id, "" if none is given
-    dosages: tuple[Dosage, ...]
-    reasons: tuple[Concept, ...] = ()
-    notes: tuple[str, ...] = ()
-    categories: tuple[Concept, ...] = ()
-    form: Concept | None = None
-    authored: str = ""
-    raw: Mapping[str, Any] = field(default_factory=dict, hash=False, compare=False)
+    @property
+    def ref(self) -> str:
+        """`MedicationRequest/12`, or "" without an id."""
+
+    @property
+    def place(self) -> str:
+        """Where it stands in the request: "draft 1", "medication list 3"."""
+
+    @property
+    def status(self) -> str:
+        """Status code, lower case, "" if none."""
+
+    @property
+    def intent(self) -> str:
+        """Intent code, or "do-not-perform"."""
+
+    @property
+    def subject(self) -> str:
+        """Bare patient id, "" if none is given, "?" for a subject that is no patient."""
+
+    @property
+    def drug(self) -> Concept:
+        """What is ordered: codes and names of the order and of the Medication it points to."""
+
+    @property
+    def form(self) -> Concept | None:
+        """Dose form of the Medication it points to."""
+
+    @property
+    def dosages(self) -> tuple[Dosage, ...]:
+        """The dosage instructions."""
+
+    @property
+    def reasons(self) -> tuple[Concept, ...]:
+        """What it is for."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Free text."""
+
+    @property
+    def categories(self) -> tuple[Concept, ...]:
+        """Categories."""
+
+    @property
+    def authored(self) -> str:
+        """FHIR date text."""
+
+    @property
+    def raw(self) -> Mapping[str, Any]:
+        """The resource itself, never changed."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChartObservation:
-    """An Observation as sent. `value` is a quantity, a string, a concept or None; dates are FHIR date texts."""
+class ChartObservation(Protocol):
+    """An Observation as sent; its fields are read when somebody asks. Dates are FHIR date texts."""
 
-    ref: str
-    status: str
-    code: Concept
-    subject: str
-    value: Quantity | str | Concept | None
-    effective: str
-    issued: str
-    absent_reason: str = ""
-    specimen: str = ""
-    group: str = ""  # the prefetch group it was sent in, "" when under another key
-    raw: Mapping[str, Any] = field(default_factory=dict, hash=False, compare=False)
+    @property
+    def ref(self) -> str:
+        """`Observation/7`, or "" without an id."""
+
+    @property
+    def status(self) -> str:
+        """Status code, lower case, "" if none."""
+
+    @property
+    def subject(self) -> str:
+        """As for an order."""
+
+    @property
+    def codes(self) -> tuple[tuple[str, str], ...]:
+        """(system, code) of every coding."""
+
+    @property
+    def value(self) -> Quantity | str | Concept | None:
+        """The result."""
+
+    @property
+    def effective(self) -> str:
+        """When it was true of the patient, else ""."""
+
+    @property
+    def issued(self) -> str:
+        """When it was released, else ""."""
+
+    @property
+    def absent_reason(self) -> str:
+        """Why there is no value, in words."""
+
+    @property
+    def raw(self) -> Mapping[str, Any]:
+        """The resource itself, never changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +383,20 @@ class Problem:
     resource_type: str = "Condition"
 
 
+class Results(Protocol):
+    """The results of one analyte, newest first, looked at only as far as a check needs."""
+
+    def newest(self) -> Lab | Missing:
+        """The newest usable result, or why there is none."""
+
+    def since(self, day: date) -> tuple[Lab, ...]:
+        """The usable results from `day` on, newest first."""
+
+    @property
+    def unused(self) -> tuple[Unused, ...]:
+        """What was met on the way and not used: all of it when nothing is usable, else what stands before the newest."""
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What the chart means: named, in known units, of this patient, usable."""
@@ -336,8 +408,7 @@ class Facts:
     sex: str | Missing  # "female" or "male"
     orders: tuple[Order, ...]  # to be judged
     context: tuple[Order, ...]  # other CMV orders: drafts and active ones
-    labs: Mapping[str, tuple[Lab, ...]]  # analyte -> newest first
-    lab_gaps: Mapping[str, Missing]  # analyte -> why there is no usable result
+    results: Mapping[str, Results]  # by analyte
     problems: tuple[Problem, ...]
     problem_gaps: Mapping[str, Missing | None]
     incomplete: frozenset[str]
@@ -346,8 +417,7 @@ class Facts:
 
     def newest(self, analyte: str) -> Lab | Missing:
         """The newest usable result of an analyte, or why there is none."""
-        found = self.labs.get(analyte)
-        return found[0] if found else self.lab_gaps[analyte]
+        return self.results[analyte].newest()
 
     @property
     def age(self) -> int | None:

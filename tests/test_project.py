@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 LOCKS = ("requirements.txt", "requirements-dev.txt", "requirements-build.txt")
 DATA = {".yaml", ".csv", ".md"}
-PAGES = {".html", ".css", ".js"}
+PAGES = {".html", ".css", ".js", ".json"}
 NOT_IMPORTED_BY_NAME = {"fhir-resources", "tzdata"}  # loaded release by release; read by zoneinfo
 
 

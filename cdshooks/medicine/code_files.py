@@ -110,8 +110,8 @@ class Drug(Entry):
     def default_route(self) -> dict[str, str]:
         """Route by form; for the unknown form "" only where all forms share one route."""
         routes = {form: entry.route for form, entry in self.forms.items()}
-        shared = set(routes.values())
-        return routes | {"": shared.pop()} if len(shared) == 1 else routes
+        distinct = set(routes.values())
+        return routes | {"": distinct.pop()} if len(distinct) == 1 else routes
 
     def is_sold(self, form: str, *, strength_mg: Decimal | None = None, mg_per_ml: Decimal | None = None) -> bool:
         """Does the drug exist in this strength, in this form (in any, when the form is "")?"""
@@ -234,9 +234,7 @@ def _rows(folder: Traversable, name: str, needed: tuple[str, ...], problems: lis
         return []
     for line, row in enumerate(rows, start=2):
         if None in row or None in row.values():
-            problems.append(
-                f"mappings/codes/{name}: row {line}: has more or fewer values than the first line; quote commas"
-            )
+            problems.append(f"mappings/codes/{name}: row {line}: not as many values as columns; quote commas")
     return rows
 
 

@@ -6,6 +6,7 @@ a whole word. Everything is read once; the answers do not depend on the order in
 
 import re
 import unicodedata
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ _SAME_SYSTEM = {
     "urn:oid:2.16.840.1.113883.6.4": ICD_10_PCS,
     "http://hl7.org/fhir/sid/icd-10-pcs": ICD_10_PCS,
 }
+_LONG_WORD = 40  # letters; only bounds the work on endless text
 _SYSTEM_NAMES = {RXNORM: "RxNorm", SNOMED: "SNOMED CT"}
 
 
@@ -307,17 +309,17 @@ class Codes:
     def _in_words(self, text: str) -> Iterator[Meaning]:
         """Phrases in a text that are neither denied, planned nor about somebody else."""
         guards, plain = self._guards, text.replace("-", " ")
-        bounds = sorted({0, len(plain), *(match.start() for match in guards.breaks.finditer(plain))})
-        for match in self._phrases.finditer(plain):
-            start = max(bound for bound in bounds if bound <= match.start())
-            end = min(bound for bound in bounds if bound >= match.end())
-            before = " ".join(plain[start : match.start()].split()[-guards.reach :])
-            after, rest = plain[match.end() : end], plain[match.end() :]
+        found = list(self._phrases.finditer(plain))
+        bounds = sorted({0, len(plain), *(each.start() for each in guards.breaks.finditer(plain))}) if found else []
+        for match in found:
+            start, end = bounds[bisect_right(bounds, match.start()) - 1], bounds[bisect_left(bounds, match.end())]
+            nearby = plain[max(start, match.start() - _LONG_WORD * guards.reach) : match.start()]
+            before = " ".join(nearby.split()[-guards.reach :])
             if guards.denied_before.search(before) or guards.denied_just_before.search(before):
                 continue
-            if guards.denied_after.search(after) or guards.denied_next.match(rest):
+            if guards.denied_after.search(plain, match.end(), end) or guards.denied_next.match(plain, match.end()):
                 continue
-            past = guards.past_before.search(before) or guards.past_next.match(rest)
+            past = guards.past_before.search(before) or guards.past_next.match(plain, match.end())
             for phrase in self._meaning_of[match[0]]:
                 if phrase.not_with and phrase.not_with.search(plain, start, end):
                     continue
@@ -354,7 +356,7 @@ def _any_of(words: Iterable[str], *, letters_only: bool = False) -> str:
     return rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))}){ending}"
 
 
-_NUMBER = r"(?<![\w.,])(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:[.,]\d+)?)"
+_NUMBER = r"(?<![\d.,])(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:[.,]\d+)?)"
 
 
 def _number(text: str) -> Decimal:

@@ -68,8 +68,7 @@ def entry_amount(entry: DoseEntry, product: Product, words: DoseWords) -> tuple[
     for quantity in (entry.low, entry.high):
         if quantity.comparator:
             return Unread(f"the dose is open-ended ({quantity.comparator})")
-        value = quantity.value
-        if not value.is_finite() or not 1 / words.largest_number <= value <= words.largest_number:
+        if not quantity.value.is_finite() or not 0 < quantity.value <= words.largest_number:
             return Unread("the dose is not a usable number")
     low, high = unit_of(entry.low, product, words), unit_of(entry.high, product, words)
     if isinstance(low, Unread):
@@ -84,6 +83,8 @@ def entry_amount(entry: DoseEntry, product: Product, words: DoseWords) -> tuple[
 def in_mg(amount: Amount, kind: str, product: Product, words: DoseWords) -> Dose | Unread:
     """An amount in mg, mg/kg or mg/m2. Pieces need the strength, a volume the concentration."""
     unit = amount.unit
+    if not 1 / words.largest_number <= amount.low <= amount.high <= words.largest_number:
+        return Unread("the dose is not a usable number")
     if unit.kind == "mass":
         low, high = amount.low * unit.factor, amount.high * unit.factor
         return Dose(low, high, unit.means, kind, amount.text, amount.per_day)

@@ -152,7 +152,10 @@ def read_timing(timing: Timing, sig: Sig, words: DoseWords) -> Timed | Unread:
 
     A code that is not known counts as unsaid when something else says how often, else it is the reason of the `Unread`.
     """
-    sources = [_Source("structured timing", _scheduled(timing, words), True)]
+    structured = _scheduled(timing, words)
+    if isinstance(structured, Unread):
+        return structured
+    sources = [_Source("structured timing", structured, True)]
     if timing.code is not None:
         sources += _coded(timing.code, words)
     sources.append(_Source("the text", sig.schedule, False))
@@ -184,6 +187,6 @@ def read_timing(timing: Timing, sig: Sig, words: DoseWords) -> Timed | Unread:
             return Unread("the frequency without a period does not fit the rest of the timing")
     if agreed is None:
         return unknown or Timed(None, (), False)
-    structured = any(source.firm and (often.rate is not None or often.once) for source, often in said)
+    firm = any(source.firm and (often.rate is not None or often.once) for source, often in said)
     names = tuple(source.name for source, _ in said)
-    return Timed(replace(agreed, as_needed=as_needed), names, structured)
+    return Timed(replace(agreed, as_needed=as_needed), names, firm)

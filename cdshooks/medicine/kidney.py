@@ -4,13 +4,13 @@ Cockcroft-Gault for adults and modified Schwartz for children, in exact decimals
 arithmetic can be redone by hand. Constants and limits are in mappings/kidney.yaml. No check is made here.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
 from cdshooks.medicine.knowledge import KidneyRule
-from cdshooks.model import Facts, Input, Lab, Missing
+from cdshooks.model import Facts, Input, Lab, Missing, Results
 
 _MODALITIES = ("continuous", "peritoneal", "haemodialysis")  # the one that changes dosing most first
 
@@ -82,7 +82,9 @@ def assess(facts: Facts, rule: KidneyRule, adults_from_years: int) -> Kidney:
             if bmi is not None and bmi >= rule.adjusted_weight.bmi_at_least and isinstance(height, Lab):
                 lighter = adjusted_weight(rule, facts.sex, weight.value, height.value)
                 adjusted = cockcroft_gault(rule, age, facts.sex, lighter, creatinine.value, "adjusted weight")
-    moving, because = _movement(facts.labs.get("creatinine", ()), rule) if dialysis is None else ("", "")
+    moving = because = ""
+    if dialysis is None and isinstance(creatinine, Lab):
+        moving, because = _movement(creatinine, facts.results["creatinine"], rule)
     inputs = list(_inputs(facts, creatinine, weight, height, age, with_height=child or bmi is not None))
     if clearance:
         inputs.append(
@@ -174,13 +176,10 @@ def current_dialysis(facts: Facts, rule: KidneyRule) -> Dialysis | None:
     return Dialysis(modality, f"{problem.text or 'dialysis'}{since}", problem.ref, assumed=modality not in kinds)
 
 
-def _movement(series: Iterable[Lab], rule: KidneyRule) -> tuple[str, str]:
-    """Is the newest creatinine moving by an acute-kidney-injury criterion against an earlier one? Newest first."""
-    labs = [lab for lab in series if not lab.comparator]
-    if not labs:
-        return "", ""
-    newest, limit = labs[0], rule.acute_change
-    for earlier in labs[1:]:
+def _movement(newest: Lab, results: Results, rule: KidneyRule) -> tuple[str, str]:
+    """Is the newest creatinine moving by an acute-kidney-injury criterion against an earlier one?"""
+    limit = rule.acute_change
+    for earlier in results.since(newest.on - timedelta(days=limit.within_days))[1:]:
         hours = _hours_between(earlier, newest)
         low, high = sorted((earlier.value, newest.value))
         small = hours <= limit.within_hours and high - low >= limit.rise_mg_dl

@@ -52,7 +52,6 @@ def _word(*phrases: str) -> re.Pattern[str]:
 
 def phase_assumed(
     problems: Iterable[Problem],
-    problem_gaps: Mapping[str, Missing | None],
     viral_load: Lab | Missing,
     groups: Mapping[str, frozenset[str]],
     rule: PhaseRule,

@@ -139,7 +139,7 @@ def _amount(said: _Said) -> Amount | None:
         unit = counted[0] if counted else Unit("pill", "tablet")
     if low is None or high is None or low > high:
         return None
-    if unit.means in ("mg/kg", "mg/m2") and re.search(r"\d,\d{3}", said.text):
+    if unit.means in ("mg/kg", "mg/m2") and re.search(r"\b[1-9]\d*,\d{3}", said.text):
         return None  # "1,125 mg/kg": thousands by rule, a decimal comma by sense
     return Amount(low, high, unit, said.text, each, said.phrase.per_day or unit.per_day)
 

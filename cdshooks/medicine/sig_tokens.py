@@ -77,7 +77,7 @@ def tokens(text: str, words: DoseWords) -> list[Token]:
             if (unit := words.units.get(key)) is not None:
                 found.append(Token("".join(key), (*(key if size == 1 else ()), f"<{unit.kind}>"), unit=unit))
             elif (value := words.numbers.get(key)) is not None:
-                found.append(Token(" ".join(key), (f"{value:f}", "<n>"), value, value))
+                found.append(Token(" ".join(key), (f"{value:f}", " ".join(key), "<n>"), value, value))
             elif (value := words.fractions.get(key)) is not None:
                 found.append(_number_token("".join(key), value, value))
             else:

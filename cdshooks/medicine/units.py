@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from decimal import Context, Decimal, Overflow
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 from lark.exceptions import LarkError
@@ -27,10 +28,11 @@ class Refusal:
 
 _RESULT = Context(prec=10)  # hides the last digits of factors such as 1/88.4, keeps all that a laboratory reports
 _FACTOR = Context(prec=12)
+_ONE_AT_A_TIME = Lock()  # the registry is not made for threads: without this it answers wrongly, and the cache keeps it
 _NOT_UCUM = (LarkError, PintError, ArithmeticError, AttributeError, TypeError, ValueError)
-_PLAIN_UNIT = re.compile(
-    r"[A-Za-z0-9./*%^-]{1,24}"
-)  # braces and brackets carry meaning that dimensions do not: table only
+# Braces and brackets (copies, IU, per 1.73 m2) carry meaning that dimensions do not, equivalents need the valence:
+# these come from the table only. Long powers would only cost time.
+_PLAIN_UNIT = re.compile(r"(?!.*(?:eq|osm|\d{4}))[a-z0-9./*%^-]{1,24}", re.IGNORECASE)
 
 
 def convert(quantity: Quantity, analyte: Analyte, kind: str = "") -> Decimal | Refusal:
@@ -67,12 +69,9 @@ def convert(quantity: Quantity, analyte: Analyte, kind: str = "") -> Decimal | R
 def _obstacle(rule: UnitRule, analyte: Analyte, text: str, kind: str) -> Refusal | None:
     """Why a known unit does not give a value."""
     if rule.operation.startswith("needs-"):
-        lack = {
-            "needs-bsa": "the body surface area",
-            "needs-weight": "the body weight",
-            "needs-wbc": "the white cell count",
-        }
-        return Refusal(f"{_quoted(text)} cannot be converted without {lack.get(rule.operation, rule.operation[6:])}")
+        lack = {"bsa": "the body surface area", "weight": "the body weight", "wbc": "the white cell count"}
+        what = rule.operation.removeprefix("needs-")
+        return Refusal(f"{_quoted(text)} cannot be converted without {lack.get(what, what)}")
     if rule.operation not in ("multiply", "log10") or rule.canonical != analyte.unit:
         return Refusal(f"{_quoted(text)} cannot be converted to {analyte.unit}")
     if kind and kind.startswith("log10") != (rule.operation == "log10"):
@@ -120,11 +119,11 @@ def _loosely(text: str) -> str:
 @lru_cache(maxsize=512)
 def _ucum_factor(source: str, target: str) -> Decimal | None:
     """How many `target` one `source` is, by UCUM; None if `source` is no UCUM unit or measures something else."""
-    registry = _registry()
-    try:
-        factor = registry.from_ucum(source).to(registry.from_ucum(target).units).magnitude
-    except _NOT_UCUM:
-        return None
+    with _ONE_AT_A_TIME:
+        try:
+            factor = _registry().from_ucum(source).to(_registry().from_ucum(target).units).magnitude
+        except _NOT_UCUM:
+            return None
     return _FACTOR.create_decimal(repr(float(factor)))
 
 
@@ -133,10 +132,11 @@ def _is_ucum(text: str) -> bool:
     """Is it a plain UCUM unit, of whatever?"""
     if not _PLAIN_UNIT.fullmatch(text):
         return False
-    try:
-        _registry().from_ucum(text)
-    except _NOT_UCUM:
-        return False
+    with _ONE_AT_A_TIME:
+        try:
+            _registry().from_ucum(text)
+        except _NOT_UCUM:
+            return False
     return True
 
 
@@ -149,7 +149,7 @@ def _registry() -> Any:
 
 
 def _shortest(value: Decimal) -> Decimal:
-    """A number without trailing zeros and without an exponent."""
+    """A number without trailing zeros; a large one without an exponent."""
     plain = value.normalize()
     return plain if "E+" not in str(plain) else Decimal(int(plain))
 

@@ -83,7 +83,7 @@ class Client(_Table):
 
     name: str = Field(min_length=1)
     iss: str = Field(min_length=1)
-    algorithms: tuple[Literal["ES384", "RS384"], ...] = Field(default=("ES384", "RS384"), min_length=1)
+    algorithms: tuple[Literal["ES384", "RS384"], ...] = ("ES384", "RS384")
     jwks_file: OptionalPath = None
     jwks_url: Annotated[Address | None, BeforeValidator(_absent_when_empty)] = None
     tenants: tuple[str, ...] = ()

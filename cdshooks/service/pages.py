@@ -45,7 +45,7 @@ def register_pages(
     rules = describe_rules(knowledge)
     described = orjson.dumps({"version": knowledge.version, "serviceVersion": __version__, "rules": rules})
     api = orjson.dumps(openapi(base))
-    policy = _page_policy(settings.smart.frame_ancestors)
+    policy = page_policy(settings.smart.frame_ancestors)
 
     def page(template: str, **values: Any) -> Response:
         html = render_template(template, version=__version__, knowledge_version=knowledge.version, **values)
@@ -87,7 +87,7 @@ def _json(body: bytes) -> Response:
     return Response(body, mimetype="application/json")
 
 
-def _page_policy(frame_ancestors: Sequence[str]) -> Mapping[str, str]:
+def page_policy(frame_ancestors: Sequence[str]) -> Mapping[str, str]:
     """Headers of every page: nothing from elsewhere, nothing inline, framed only where the site said so."""
     ancestors = " ".join(frame_ancestors) or "'none'"
     return {

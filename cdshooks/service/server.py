@@ -3,9 +3,10 @@
 import logging
 import socket
 import sys
+from collections.abc import Callable
 from functools import partial
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from flask import Flask
 from granian.constants import Interfaces
@@ -21,9 +22,6 @@ from cdshooks.service.config import Settings
 from cdshooks.service.logs import json_lines
 from cdshooks.service.store import open_store
 
-if TYPE_CHECKING:
-    from cdshooks.medicine.knowledge import Knowledge
-
 # Each connection gets a thread while its body comes in, so that slow senders hold nobody up; how many evaluations run
 # is the application's own bound. Threads are started as needed and end when idle.
 CONNECTIONS: Final = 2048
@@ -31,8 +29,10 @@ END_WITHIN_S: Final = 2  # what is still being sent by then is given up
 HEADERS_WITHIN_MS: Final = 10_000
 
 
-def serve(settings: Settings, *, host: str, port: int) -> None:
+def serve(settings: Settings, *, host: str, port: int, make_app: Callable[..., Flask] = create_app) -> None:
     """Serve until SIGTERM or SIGINT; what runs is finished first.
+
+    `make_app` gets `settings` and `knowledge=`, inside the worker: connections and threads do not survive a fork.
 
     Raises:
         ConfigurationError: the settings do not allow to listen there, or the address cannot be had.
@@ -70,12 +70,7 @@ def serve(settings: Settings, *, host: str, port: int) -> None:
         version=__version__,
         **fixed,
     )
-    server.serve(target_loader=partial(_application, settings, knowledge), wrap_loader=False)
-
-
-def _application(settings: Settings, knowledge: "Knowledge") -> Flask:
-    """Made inside the worker: connections and threads do not survive a fork."""
-    return create_app(settings, knowledge=knowledge)
+    server.serve(target_loader=partial(make_app, settings, knowledge=knowledge), wrap_loader=False)
 
 
 def usable_address(host: str, port: int, *, open_to_all: bool) -> str:

@@ -102,10 +102,10 @@ def render(
     remarks: Sequence[str] = (),
 ) -> list[Json]:
     """The cards of one answer. `remarks` are lines about the whole call that every card's detail repeats."""
-    groups: dict[tuple[int, str], list[Finding]] = {}
+    groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in findings:
-        position = finding.order.position if finding.order else -1
-        groups.setdefault((position, finding.topic), []).append(finding)
+        place = finding.order.place if finding.order else ""
+        groups.setdefault((place, finding.topic), []).append(finding)
     cards = []
     for together in groups.values():
         together.sort(key=lambda f: -f.indicator)
@@ -118,7 +118,7 @@ def _card(
     findings: list[Finding], wording: Wording, hook_instance: str, patient_id: str, release: str, remarks: Sequence[str]
 ) -> Card:
     first = findings[0]
-    order = (first.order.ref or f"#{first.order.position}") if first.order else ""
+    order = (first.order.ref or first.order.place) if first.order else ""
     seed = f"{hook_instance}|{order}|{first.topic}"
     suggestions = list(_suggestions(findings, seed, patient_id, release))
     topic = Topic(system=wording.topic_system, code=first.topic, display=wording.topics[first.topic])

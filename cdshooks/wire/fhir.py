@@ -8,7 +8,7 @@ be read becomes a named gap, never a default. `violations` asks `fhir.resources`
 import re
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
-from functools import cache
+from functools import cache, cached_property
 from importlib import import_module
 from typing import Any
 
@@ -17,8 +17,6 @@ from pydantic import ValidationError
 from cdshooks.model import (
     Chart,
     ChartEvent,
-    ChartObservation,
-    ChartOrder,
     ChartPatient,
     Coding,
     Concept,
@@ -42,17 +40,17 @@ def read_chart(call: HookCall, release: str = "auto") -> Chart:
     for key in call.prefetch.unreadable:
         unused.append(Unused(key, f'prefetch "{key}"', "is no FHIR data", "unreadable"))
     patient = _patient(call, unused)
-    observations: list[ChartObservation] = []
+    observations: list[FhirObservation] = []
     events: list[ChartEvent] = []
-    medications: list[ChartOrder] = []
-    for group, resource in call.prefetch.resources:
+    medications: list[FhirOrder] = []
+    for resource in call.prefetch.resources:
         kind = resource.get("resourceType")
         if kind == "Observation":
-            observations.append(_observation(resource, group))
+            observations.append(FhirObservation(resource))
         elif kind in EVENT_KEYS:
             events.append(_event(resource))
         elif kind in ORDER_TYPES:
-            medications.append(_order(resource, len(medications), call))
+            medications.append(FhirOrder(resource, f"medication list {len(medications) + 1}", call.medications))
     gaps = call.prefetch.gaps
     found_release = release if release != "auto" else recognise_release((*call.orders, *call.drafts))
     medications_gap = gaps["medications"]
@@ -61,8 +59,8 @@ def read_chart(call: HookCall, release: str = "auto") -> Chart:
         hook=call.hook,
         release=found_release,
         patient=patient,
-        judged=tuple(_order(resource, position, call) for position, resource in enumerate(call.orders)),
-        drafts=tuple(_order(resource, len(call.orders) + i, call) for i, resource in enumerate(call.drafts)),
+        judged=tuple(FhirOrder(o, f"draft {i}", call.medications) for i, o in enumerate(call.orders, 1)),
+        drafts=tuple(FhirOrder(o, f"other draft {i}", call.medications) for i, o in enumerate(call.drafts, 1)),
         medications=tuple(medications) if medications_gap is None or medications else medications_gap,
         observations=tuple(observations),
         groups={key: gap for key, gap in gaps.items() if key not in ("patient", "medications", *EVENT_KEYS.values())},
@@ -90,11 +88,11 @@ def recognise_release(orders: tuple[Json, ...]) -> str:
 # Small readers: a value of the right type, or nothing
 
 
-def objects(value: Any) -> tuple[Json, ...]:
+def objects(value: Any) -> list[Json]:
     """The objects in an array; a lone object counts as an array of one, anything that is no object is left out."""
-    if isinstance(value, dict):
-        return (value,)
-    return tuple(item for item in value if isinstance(item, dict)) if isinstance(value, list) else ()
+    if isinstance(value, list):
+        return [item for item in value if isinstance(item, dict)]
+    return [value] if isinstance(value, dict) else []
 
 
 def _object(value: Any) -> Json:
@@ -187,45 +185,76 @@ def _patient(call: HookCall, unused: list[Unused]) -> ChartPatient | Missing:
 def _subject(resource: Json) -> str:
     """Bare id of the patient meant; "?" for a subject that is no patient reference (a group, an identifier alone)."""
     subject = resource.get("subject", resource.get("patient"))
-    if subject is None:
-        return ""
-    reference = _reference(subject)
-    if not reference:
-        return "?" if _object(subject).get("identifier") else ""
-    kind = reference.split("/_history/")[0].split("/")[-2:-1]
-    return bare_id(reference) if kind in ([], ["Patient"]) else "?"
+    reference = subject.get("reference") if isinstance(subject, dict) else None
+    if not isinstance(reference, str):
+        return "?" if isinstance(subject, dict) and subject.get("identifier") else ""
+    kind, _, identifier = reference.rpartition("/")
+    if kind == "Patient":
+        return identifier
+    kinds = reference.split("/_history/")[0].split("/")[-2:-1]
+    return bare_id(reference) if kinds in ([], ["Patient"]) else "?"
 
 
-def _observation(resource: Json, group: str) -> ChartObservation:
-    period = _object(resource.get("effectivePeriod"))
-    value: Quantity | str | Concept | None = None
-    if "valueQuantity" in resource:
-        value = _quantity(resource["valueQuantity"])
-        if value is None and "value" in _object(resource["valueQuantity"]):
-            value = str(_object(resource["valueQuantity"])["value"])[:40]
-    elif "valueString" in resource:
-        value = _text(resource["valueString"])
-    elif "valueCodeableConcept" in resource:
-        value = read_concept(resource["valueCodeableConcept"])
-    elif "valueInteger" in resource or "valueDecimal" in resource:
+class FhirObservation:
+    """A `ChartObservation` of any release."""
+
+    __slots__ = ("raw",)
+
+    def __init__(self, resource: Json) -> None:
+        """Nothing is read yet."""
+        self.raw = resource
+
+    @property
+    def ref(self) -> str:  # noqa: D102 - the protocol says what each field is
+        return _ref(self.raw)
+
+    @property
+    def status(self) -> str:  # noqa: D102
+        return _text(self.raw.get("status")).lower()
+
+    @property
+    def subject(self) -> str:  # noqa: D102
+        return _subject(self.raw)
+
+    @property
+    def codes(self) -> tuple[tuple[str, str], ...]:  # noqa: D102
+        code = self.raw.get("code")
+        codings = code.get("coding") if isinstance(code, dict) else None
+        return tuple((_text(c.get("system")), _text(c.get("code"))) for c in objects(codings))
+
+    @property
+    def value(self) -> Quantity | str | Concept | None:  # noqa: D102
+        resource = self.raw
+        if "valueQuantity" in resource:
+            found = _quantity(resource["valueQuantity"])
+            given = _object(resource["valueQuantity"]).get("value")
+            return str(given)[:40] if found is None and given is not None else found
+        if "valueString" in resource:
+            return _text(resource["valueString"])
+        if "valueCodeableConcept" in resource:
+            return read_concept(resource["valueCodeableConcept"])
         number = _number(resource.get("valueInteger", resource.get("valueDecimal")))
-        value = Quantity(number) if number is not None else None
-    return ChartObservation(
-        ref=_ref(resource),
-        status=_text(resource.get("status")).lower(),
-        code=read_concept(resource.get("code")),
-        subject=_subject(resource),
-        value=value,
-        effective=_text(resource.get("effectiveDateTime"))
-        or _text(resource.get("effectiveInstant"))
-        or _text(period.get("end"))
-        or _text(period.get("start")),
-        issued=_text(resource.get("issued")),
-        absent_reason=" ".join(read_concept(resource.get("dataAbsentReason")).words[:1]),
-        specimen=_text(_object(resource.get("specimen")).get("display")),
-        group=group,
-        raw=resource,
-    )
+        return Quantity(number) if number is not None else None
+
+    @property
+    def effective(self) -> str:  # noqa: D102
+        resource = self.raw
+        period = _object(resource.get("effectivePeriod"))
+        candidates = (
+            resource.get("effectiveDateTime"),
+            resource.get("effectiveInstant"),
+            period.get("end"),
+            period.get("start"),
+        )
+        return next(filter(None, map(_text, candidates)), "")
+
+    @property
+    def issued(self) -> str:  # noqa: D102
+        return _text(self.raw.get("issued"))
+
+    @property
+    def absent_reason(self) -> str:  # noqa: D102
+        return " ".join(read_concept(self.raw.get("dataAbsentReason")).words[:1])
 
 
 def _event(resource: Json) -> ChartEvent:
@@ -269,29 +298,67 @@ def _state(value: Any) -> str:
 # Orders
 
 
-def _order(resource: Json, position: int, call: HookCall) -> ChartOrder:
-    drug, form = _drug(resource, call.medications)
-    reasons = resource.get("reasonCode") or resource.get("reason") or resource.get("reasonCodeableConcept")
-    dosages = tuple(map(_dosage, objects(resource.get("dosageInstruction") or resource.get("dosage"))))
-    if not dosages and resource.get("dosageInstruction"):
-        dosages = (Dosage(unreadable=("dosageInstruction",)),)
-    return ChartOrder(
-        ref=_ref(resource),
-        position=position,
-        resource_type=resource["resourceType"],
-        status=_text(resource.get("status")).lower(),
-        intent="do-not-perform" if resource.get("doNotPerform") is True else _text(resource.get("intent")).lower(),
-        drug=drug,
-        subject=_subject(resource),
-        dosages=dosages,
-        reasons=tuple(map(read_concept, objects(reasons))),
-        notes=tuple(filter(None, (_text(n.get("text")) for n in objects(resource.get("note")))))
-        or _texts(resource.get("note") if isinstance(resource.get("note"), str) else None),
-        categories=tuple(map(read_concept, objects(resource.get("category")))),
-        form=form,
-        authored=_text(resource.get("authoredOn")) or _text(resource.get("dateWritten")),
-        raw=resource,
-    )
+class FhirOrder:
+    """A `ChartOrder` of any release."""
+
+    def __init__(self, resource: Json, place: str, medications: Mapping[str, Json]) -> None:
+        """`medications` are the Medication resources of the call, by reference."""
+        self.raw = resource
+        self.place = place
+        self._medications = medications
+
+    @property
+    def ref(self) -> str:  # noqa: D102 - the protocol says what each field is
+        return _ref(self.raw)
+
+    @property
+    def status(self) -> str:  # noqa: D102
+        return _text(self.raw.get("status")).lower()
+
+    @property
+    def intent(self) -> str:  # noqa: D102
+        return "do-not-perform" if self.raw.get("doNotPerform") is True else _text(self.raw.get("intent")).lower()
+
+    @property
+    def subject(self) -> str:  # noqa: D102
+        return _subject(self.raw)
+
+    @cached_property
+    def _medication(self) -> tuple[Concept, Concept | None]:
+        return _drug(self.raw, self._medications)
+
+    @property
+    def drug(self) -> Concept:  # noqa: D102
+        return self._medication[0]
+
+    @property
+    def form(self) -> Concept | None:  # noqa: D102
+        return self._medication[1]
+
+    @cached_property
+    def dosages(self) -> tuple[Dosage, ...]:  # noqa: D102
+        given = self.raw.get("dosageInstruction") or self.raw.get("dosage")
+        found = tuple(map(_dosage, objects(given)))
+        return found if found or not given else (Dosage(unreadable=("dosageInstruction",)),)
+
+    @property
+    def reasons(self) -> tuple[Concept, ...]:  # noqa: D102
+        resource = self.raw
+        given = resource.get("reasonCode") or resource.get("reason") or resource.get("reasonCodeableConcept")
+        return tuple(map(read_concept, objects(given)))
+
+    @property
+    def notes(self) -> tuple[str, ...]:  # noqa: D102
+        given = self.raw.get("note")
+        return _texts(given if isinstance(given, str) else [note.get("text") for note in objects(given)])
+
+    @property
+    def categories(self) -> tuple[Concept, ...]:  # noqa: D102
+        return tuple(map(read_concept, objects(self.raw.get("category"))))
+
+    @property
+    def authored(self) -> str:  # noqa: D102
+        return _text(self.raw.get("authoredOn")) or _text(self.raw.get("dateWritten"))
 
 
 def _drug(resource: Json, medications: Mapping[str, Json]) -> tuple[Concept, Concept | None]:

@@ -102,7 +102,7 @@ class Prefetch:
     """What the client sent beside the context: resources by key, and for every published key why it is missing."""
 
     patient: Json | Missing
-    resources: tuple[tuple[str, Json], ...]  # (observation group or "", resource), the Patient left out
+    resources: tuple[Json, ...]  # everything but the Patient and Medications
     gaps: Mapping[str, Missing | None]  # published key -> None when data came
     incomplete: frozenset[str] = frozenset()  # keys whose Bundle had a next page
     unreadable: tuple[str, ...] = ()  # known keys whose value is no FHIR data
@@ -257,9 +257,9 @@ def _too_deep(body: bytes, max_depth: int) -> bool:
     if body.count(b"[") + body.count(b"{") <= max_depth:
         return False
     text = body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
-    brackets = (
-        b"".join(text.split(b'"')[::2]).translate(None, delete=_NOT_BRACKETS).replace(b"[", b"{").replace(b"]", b"}")
-    )
+    brackets = text.translate(_ONE_SHAPE, delete=_PLAIN).replace(b'""', b"")
+    if b'"' in brackets:  # some string holds a bracket: leave the strings out one by one
+        brackets = b"".join(text.split(b'"')[::2]).translate(_ONE_SHAPE, delete=_PLAIN)
     for _ in range(max_depth):
         if not brackets:
             return False
@@ -267,7 +267,8 @@ def _too_deep(body: bytes, max_depth: int) -> bool:
     return bool(brackets)
 
 
-_NOT_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
+_PLAIN = bytes(sorted(set(range(256)) - set(b'[]{}"')))
+_ONE_SHAPE = bytes.maketrans(b"[]", b"{}")
 
 
 def _bad_field(error: ValidationError) -> BadRequest:
@@ -363,7 +364,7 @@ class _PrefetchReader:
     def __init__(self, medications: dict[str, Json]) -> None:
         self.medications = medications
         self.patients: list[Json] = []
-        self.resources: list[tuple[str, Json]] = []
+        self.resources: list[Json] = []
         self.with_data: set[str] = set()
         self.gaps: dict[str, Missing] = {}
         self.incomplete: set[str] = set()
@@ -412,7 +413,6 @@ class _PrefetchReader:
 
     def _keep(self, key: str, keys: tuple[str, ...], known: bool, found: list[Json]) -> None:
         self.with_data.update(keys)
-        group = key if key in OBSERVATION_GROUPS else ""
         for resource in found:
             kind = resource.get("resourceType")
             if kind == "Patient":
@@ -422,7 +422,7 @@ class _PrefetchReader:
             if kind == "Medication":
                 self.medications.setdefault(f"Medication/{resource.get('id', '')}", resource)
                 continue
-            self.resources.append((group, resource))
+            self.resources.append(resource)
             if not known:
                 if kind == "Observation":
                     self.with_data.update(OBSERVATION_GROUPS)

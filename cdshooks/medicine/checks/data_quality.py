@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 from cdshooks.medicine.kidney import Kidney, assess
 from cdshooks.medicine.knowledge import Cite, Knowledge
-from cdshooks.model import ChartOrder, Facts, Finding, Indicator, Missing, Order, Unread, Unused, Why
+from cdshooks.model import ChartOrder, Facts, Finding, Indicator, Missing, Order, Unread, Why
 
 _UNSEEN = (Why.NOT_SENT, Why.FETCH_FAILED, Why.UNUSABLE)
+_BESIDE = ("withdrawn", "future", "excluded")
 _CALCULATED_FROM = ("creatinine", "weight", "height", "albumin", "upcr")
 
 
@@ -164,9 +165,9 @@ def _not_seen(order: Order, kidney: Kidney, facts: Facts, knowledge: Knowledge) 
 
 
 def _unusable(order: Order, facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
-    """Results of the dose calculation that could not be used: shown when the record might read otherwise with them."""
+    """What was sent for the dose calculation and could not be used: shown when the record might read otherwise with it."""
     for entry in facts.unused:
-        if entry.kind == "imprecise" or (entry.kind == "unreadable" and not entry.analyte):
+        if entry.kind in ("imprecise", "unreadable"):
             yield _finding(
                 knowledge,
                 order.chart,
@@ -176,7 +177,9 @@ def _unusable(order: Order, facts: Facts, knowledge: Knowledge) -> Iterator[Find
                 f"{_upper(entry.what)} {entry.why}.",
             )
     for analyte in _CALCULATED_FROM:
-        shown = [entry for entry in facts.unused if entry.analyte == analyte and _matters(entry, analyte, facts)]
+        gone = isinstance(facts.newest(analyte), Missing)
+        # withdrawn and future results stand on a card only where nothing usable is left
+        shown = [u for u in facts.results[analyte].unused if u.kind not in _BESIDE or (gone and u.kind != "excluded")]
         if shown:
             vital = analyte in ("creatinine", "weight")
             yield _finding(
@@ -189,18 +192,8 @@ def _unusable(order: Order, facts: Facts, knowledge: Knowledge) -> Iterator[Find
             )
 
 
-def _matters(entry: Unused, analyte: str, facts: Facts) -> bool:
-    """Withdrawn and future results matter only where nothing usable is left, others unless a newer one is usable."""
-    if entry.kind == "excluded":
-        return False
-    newest = facts.newest(analyte)
-    if isinstance(newest, Missing):
-        return True
-    return entry.kind not in ("withdrawn", "future") and newest.on.isoformat() <= (entry.on or newest.on.isoformat())
-
-
 def _name(order: ChartOrder) -> str:
-    return order.ref or f"order {order.position + 1}"
+    return order.ref or order.place.capitalize()
 
 
 def _upper(text: str) -> str:

@@ -1,0 +1,141 @@
+"""The results of one analyte, newest first, read only as far as somebody looks.
+
+Long records hold hundreds of results of which a check needs a few. Reading from the newest on also decides by itself what
+is worth showing: an unusable result counts when it stands before the one that is used.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, tzinfo
+from functools import partial
+
+from cdshooks.medicine.codes import Analyte
+from cdshooks.medicine.dates import day_of, is_partial, moment_of
+from cdshooks.medicine.orders import short
+from cdshooks.medicine.units import Refusal, convert
+from cdshooks.model import ChartObservation, Concept, Lab, Missing, Quantity, Unused, Why
+
+_WITHDRAWN = frozenset({"entered-in-error", "cancelled"})
+_NO_RESULT_YET = frozenset({"registered", "specimen-in-process"})
+_SETTLED = frozenset({"final", "amended", "corrected", "appended"})
+_LAST = datetime(9999, 12, 31, tzinfo=UTC)  # results without a date come first: they may be newer than any other
+
+
+class AnalyteResults:
+    """See `cdshooks.model.Results`. `state` says why there is nothing, when nothing came."""
+
+    def __init__(
+        self,
+        analyte: Analyte,
+        observations: Sequence[tuple[ChartObservation, str]],
+        state: Missing,
+        today: date,
+        zone: tzinfo,
+    ) -> None:
+        """`observations` are this patient's, each with the kind of its code."""
+        self._analyte, self._observations, self._state = analyte, observations, state
+        self._today, self._zone = today, zone
+        self._used: list[Lab] = []
+        self._unused: list[Unused] = []
+        self._rest: Iterator[Lab] | None = None
+
+    def newest(self) -> Lab | Missing:
+        """The newest usable result, or why there is none."""
+        if not self._used:
+            self._used += [lab for lab in [next(self._reader(), None)] if lab]
+        if self._used:
+            return self._used[0]
+        if self._unused:
+            return Missing(Why.UNUSABLE, f"{self._unused[0].what} {self._unused[0].why}")
+        return self._state
+
+    def since(self, day: date) -> tuple[Lab, ...]:
+        """The usable results from `day` on, newest first."""
+        while not self._used or self._used[-1].on >= day:
+            lab = next(self._reader(), None)
+            if lab is None:
+                break
+            self._used.append(lab)
+        return tuple(lab for lab in self._used if lab.on >= day)
+
+    @property
+    def unused(self) -> tuple[Unused, ...]:
+        """What was met and not used: all of it when nothing is usable, else at least what stands before the newest."""
+        self.newest()
+        return tuple(self._unused)
+
+    def _reader(self) -> Iterator[Lab]:
+        if self._rest is None:
+            self._rest = self._read()
+        return self._rest
+
+    def _read(self) -> Iterator[Lab]:
+        ordered = sorted(self._observations, key=lambda pair: self._when(pair[0]), reverse=True)
+        for observation, kind in ordered:
+            lab = read_lab(observation, self._analyte, kind, self._today, self._zone)
+            if isinstance(lab, Unused):
+                self._unused.append(lab)
+            elif lab is not None:
+                yield lab
+
+    def _when(self, observation: ChartObservation) -> tuple[datetime, str]:
+        """By the moment of the result (a plain date counts from midnight), ties by when it was issued."""
+        when = observation.effective or observation.issued
+        if moment := moment_of(when, self._zone):
+            return moment, observation.issued
+        day = day_of(when, self._zone)
+        return datetime(day.year, day.month, day.day, tzinfo=self._zone) if day else _LAST, observation.issued
+
+
+def read_lab(
+    observation: ChartObservation, analyte: Analyte, kind: str, today: date, zone: tzinfo
+) -> Lab | Unused | None:
+    """One result, or why it is not used; None for one that carries no number by nature (a word, a pending test)."""
+    when = observation.effective or observation.issued
+    day = day_of(when, zone)
+    dated = day.isoformat() if day else ""
+    refuse = partial(
+        Unused, observation.ref, f"{analyte.name}{f' of {dated}' if day else ''}", analyte=analyte.key, on=dated
+    )
+    status, value = observation.status, observation.value
+    if status in _WITHDRAWN:
+        return refuse(why=f"was withdrawn ({status})", kind="withdrawn")
+    if status in _NO_RESULT_YET and value is None:
+        return None
+    if not isinstance(value, Quantity):
+        if analyte.words_are_results and isinstance(value, str | Concept):
+            return None
+        given = f'has no readable number ("{short(value, 30)}")' if isinstance(value, str) else ""
+        return refuse(why=given or f"has no value {observation.absent_reason}".strip(), kind="unreadable")
+    if day is None:
+        return refuse(why="has no readable date" if when else "has no date", kind="undated")
+    if day > today:
+        return refuse(why="is dated in the future", kind="future")
+    if kind in analyte.excluded_kinds:
+        return refuse(why=analyte.excluded_kinds[kind], kind="excluded")
+    number = convert(value, analyte, kind)
+    if isinstance(number, Refusal):
+        return refuse(why=f"is not used: {number.reason}", kind="unit")
+    original = short(f"{value.comparator}{value.value} {value.unit or value.code}".strip(), 40)
+    if not analyte.lowest <= number <= analyte.highest:
+        limits = f"{analyte.lowest} to {analyte.highest} {analyte.unit}"
+        return refuse(why=f"is implausible: {original} (plausible: {limits})", kind="implausible")
+    if value.comparator and analyte.needs_exact:
+        return refuse(why=f'is only a bound ("{original}")', kind="bound")
+    remarks = [_status_remark(status), analyte.remarks.get(kind, ""), "date known in part" if is_partial(when) else ""]
+    return Lab(
+        analyte=analyte.key,
+        value=number,
+        unit=analyte.unit,
+        comparator=value.comparator,
+        on=day,
+        at=moment_of(when, zone),
+        ref=observation.ref,
+        original=original,
+        remark="; ".join(filter(None, remarks)),
+    )
+
+
+def _status_remark(status: str) -> str:
+    if status in _SETTLED:
+        return ""
+    return status if status in ("preliminary", "registered") else "status not given"

@@ -1,0 +1,68 @@
+"""Shared fixtures, and the count of cards that the scenarios expect at the end of a test run."""
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import date
+from functools import cache
+from zoneinfo import ZoneInfo
+
+import orjson
+import pytest
+from flask.testing import FlaskClient
+from scenario import Json
+
+from cdshooks.medicine.knowledge import Knowledge, load_knowledge
+from cdshooks.pipeline import Answer, evaluate
+from cdshooks.service.app import create_app
+from cdshooks.service.config import Settings
+from cdshooks.wire.hooks import read_call
+
+Judge = Callable[[Json, date], Answer]
+ClientOn = Callable[[date], FlaskClient]
+
+
+@pytest.fixture(scope="session")
+def knowledge() -> Knowledge:
+    """The built-in knowledge, read once."""
+    return load_knowledge()
+
+
+@pytest.fixture(scope="session")
+def judge(knowledge: Knowledge) -> Judge:
+    """A hook request straight through the pipeline; a check that raises is an error of the test."""
+
+    def judged(request: Json, today: date) -> Answer:
+        body = orjson.dumps(request)
+        service = f"cmv-{request['hook']}"
+        call = read_call(service, body, max_depth=64, max_entries=10_000, prefetch_keys={})
+        answer = evaluate(call, knowledge=knowledge, today=today, zone=ZoneInfo("UTC"))
+        for name, error in answer.failures:
+            raise AssertionError(f"the check {name!r} raised") from error
+        return answer
+
+    return judged
+
+
+@pytest.fixture(scope="session")
+def client_on(knowledge: Knowledge) -> ClientOn:
+    """The service behind its HTTP door on a clinical date."""
+
+    @cache
+    def client(today: date) -> FlaskClient:
+        return create_app(Settings(database="sqlite:///:memory:"), knowledge=knowledge, today=today).test_client()
+
+    return client
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How often the scenarios expect silence, information, warnings: an alert that everybody gets is read by nobody."""
+    worst = Counter(
+        value
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        for key, value in report.user_properties
+        if key == "worst card"
+    )
+    if worst:
+        parts = ", ".join(f"{name} {worst[name]}" for name in ("silent", "info", "warning", "critical"))
+        terminalreporter.write_line(f"scenarios {worst.total()}: {parts}")

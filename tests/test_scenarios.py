@@ -1,0 +1,121 @@
+"""Every scenario through the pipeline, and through the HTTP door in every FHIR release that can say it."""
+
+import re
+from collections.abc import Callable
+from decimal import ROUND_HALF_UP, Decimal
+
+import pytest
+from conftest import ClientOn, Judge
+from fhir.resources.medicationrequest import MedicationRequest as R5
+from fhir.resources.R4B.medicationrequest import MedicationRequest as R4B
+from fhir.resources.STU3.medicationrequest import MedicationRequest as STU3
+from scenario import (
+    Scenario,
+    breaches,
+    differences,
+    load_scenarios,
+    proposals,
+    render,
+    same_over_releases,
+    shape_breaches,
+    topic,
+)
+
+from cdshooks.medicine.knowledge import Knowledge
+
+SCENARIOS = load_scenarios()
+IN_RELEASES = [(scenario, release) for scenario in SCENARIOS for release in scenario.releases]
+VALIDATORS: dict[str, Callable[..., object]] = {
+    "STU3": STU3.model_validate,
+    "R4": R4B.model_validate,
+    "R4B": R4B.model_validate,
+    "R5": R5.model_validate,
+}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: f"{s.file}: {s.name}")
+def test_cards(scenario: Scenario, judge: Judge, record_property: Callable[[str, object], None]) -> None:
+    record_property("worst card", scenario.worst)
+    request = render(scenario)
+    cards = judge(request, scenario.today).cards
+    assert differences(scenario, cards) == []
+    assert breaches(cards, request) == []
+
+
+@pytest.mark.parametrize(
+    ("scenario", "release"), IN_RELEASES, ids=[f"{s.file}: {s.name} [{release}]" for s, release in IN_RELEASES]
+)
+def test_http(scenario: Scenario, release: str, judge: Judge, client_on: ClientOn) -> None:
+    request = render(scenario, release)
+    client = client_on(scenario.today)
+    response = client.post(f"/cds-services/{scenario.service}", json=request)
+    assert response.status_code == 200
+    cards = response.json["cards"]
+    expected = judge(render(scenario), scenario.today).cards
+    assert same_over_releases(cards) == same_over_releases(expected)
+    assert breaches(cards, request) == []
+    assert shape_breaches(cards, request, release) == []
+    for resource in (resource for card in cards for resource in proposals(card)):
+        if "doseQuantity" not in resource["dosageInstruction"][0]:
+            VALIDATORS[release if release != "STU3" else "R4"](resource)
+        elif release != "DSTU2":
+            VALIDATORS[release](resource)
+    assert client.post(f"/cds-services/{scenario.service}", json=request).data == response.data
+
+
+def test_hand_calculations_add_up() -> None:
+    """The arithmetic in the `hand` lines is right, and where it ends in a whole number, so is the rounding."""
+    number = r"(\d+(?:\.\d+)?)"
+    formula = re.compile(
+        rf"\(140-{number}\) x {number} kg / \(72 x {number}\)( x 0\.85)? = {number}(?: -> (\d+))?"
+    )
+    checked = 0
+    for scenario in SCENARIOS:
+        for age, weight, creatinine, female, shown, whole in formula.findall(scenario.hand):
+            factor = Decimal("0.85") if female else Decimal(1)
+            value = (140 - Decimal(age)) * Decimal(weight) / (72 * Decimal(creatinine)) * factor
+            assert value.quantize(Decimal(shown), rounding=ROUND_HALF_UP) == Decimal(shown), scenario.name
+            if whole:
+                assert value.quantize(Decimal(1), rounding=ROUND_HALF_UP) == int(whole), scenario.name
+            checked += 1
+    assert checked >= 80
+
+
+def test_scenarios_are_many_and_differ() -> None:
+    names = [scenario.name for scenario in SCENARIOS]
+    assert len(names) >= 120
+    assert sorted(names) == sorted(set(names))
+    assert all(scenario.hand for scenario in SCENARIOS)
+
+
+def test_well_treated_patients_are_left_in_peace() -> None:
+    """The cases of well-treated.yaml: nothing at warning or above, and for most of them nothing at all."""
+    well = [scenario for scenario in SCENARIOS if scenario.file == "well-treated"]
+    assert len(well) >= 25
+    assert {scenario.worst for scenario in well} <= {"silent", "info"}
+    assert sum(scenario.worst == "silent" for scenario in well) > len(well) / 2
+
+
+def test_every_dose_rule_fires_and_stays_quiet(knowledge: Knowledge, judge: Judge) -> None:
+    fired, drugs_kept_quiet = set(), set()
+    for scenario in SCENARIOS:
+        cards = judge(render(scenario), scenario.today).cards
+        fired |= {check for card in cards for check in card["extension"]["cmv-cds.finding"]["checks"]}
+        if not cards:
+            drugs_kept_quiet |= {str(order["order"]).split()[0] for order in scenario.orders}
+    assert {table.id for table in knowledge.renal_dose} | {knowledge.kidney.id} <= fired
+    assert {table.drug for table in knowledge.renal_dose} <= drugs_kept_quiet
+
+
+def test_every_topic_met_has_a_scenario() -> None:
+    expected = {card["topic"] for scenario in SCENARIOS for card in scenario.then}
+    assert {"renalDose", "doseAdvice", "renalFunction", "contraindication", "dataQuality"} <= expected
+
+
+def test_topics_are_static(judge: Judge) -> None:
+    """The same kind of advice has the same topic for every patient and drug."""
+    displays: dict[str, set[str]] = {}
+    for scenario in SCENARIOS:
+        for card in judge(render(scenario), scenario.today).cards:
+            displays.setdefault(topic(card), set()).add(card["source"]["topic"]["display"])
+    assert all(len(names) == 1 for names in displays.values())
