@@ -394,7 +394,7 @@ class Results(Protocol):
 
     @property
     def unused(self) -> tuple[Unused, ...]:
-        """What was met on the way and not used: all of it when nothing is usable, else what stands before the newest."""
+        """What was met and not used: all of it when nothing is usable, else what stands before the newest."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ plain JSON, and cards are judged by the contract alone. Every key of a scenario 
 word cannot make a case weaker.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
@@ -526,12 +527,16 @@ def _shown(card: Json) -> str:
     return f"{topic(card)}/{card['indicator']} {card['summary']!r}"
 
 
+def _texts(expected: Mapping[str, Any], key: str) -> list[str]:
+    return [str(text).lower() for text in expected.get(key, ())]
+
+
 def _card_differences(expected: Mapping[str, Any], card: Json) -> Iterator[str]:
     if card["indicator"] != expected["indicator"]:
         yield f"indicator {card['indicator']}, expected {expected['indicator']} ({card['summary']})"
     words = words_of(card)
-    yield from (f"does not say {text!r}: {words!r}" for text in expected.get("says", ()) if text.lower() not in words)
-    yield from (f"says {text!r}" for text in expected.get("never", ()) if text.lower() in words)
+    yield from (f"does not say {text!r}: {words!r}" for text in _texts(expected, "says") if text not in words)
+    yield from (f"says {text!r}" for text in _texts(expected, "never") if text in words)
     if "phase" in expected:
         phase = card["extension"]["cmv-cds.finding"].get("phase", {})
         found = f"{phase.get('value')} {phase.get('basis')}"
@@ -720,15 +725,12 @@ def _shape(resource: Json, draft: Json, release: str) -> Iterator[str]:
 
 
 def same_over_releases(cards: list[Json]) -> list[Json]:
-    """The cards without what may differ between releases: type names of resources, identifiers, suggested resources."""
-    found = []
-    for card in map(_without_drafts, cards):
+    """The cards without what may differ between releases: type names of orders, identifiers, suggested resources."""
+    found: list[Json] = json.loads(json.dumps(cards).replace("MedicationOrder/", "MedicationRequest/"))
+    for card in found:
         card.pop("uuid")
         for suggestion in card.get("suggestions", ()):
             suggestion.pop("uuid")
-        for action in (a for s in card.get("suggestions", ()) for a in s["actions"] if "resourceId" in a):
-            action["resourceId"] = action["resourceId"].replace("MedicationOrder/", "MedicationRequest/")
-        finding = card["extension"]["cmv-cds.finding"]
-        finding["order"] = _about(card)
-        found.append(card)
+            for action in suggestion["actions"]:
+                action.pop("resource", None)
     return found

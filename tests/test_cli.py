@@ -163,12 +163,12 @@ def test_the_configuration_may_be_named_by_a_variable(tmp_path: Path, monkeypatc
 def test_check_hands_over_and_exits_as_told(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
 
-    def draw(files: tuple[str, ...], *, as_json: bool, settings: Any) -> int:
+    def judged(files: tuple[str, ...], *, as_json: bool, settings: Any) -> int:
         seen.update(files=files, as_json=as_json, today=str(settings.today))
         return code
 
     terminal = ModuleType("cdshooks.service.terminal")
-    terminal.draw = draw  # type: ignore[attr-defined]
+    terminal.check = judged  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "cdshooks.service.terminal", terminal)
     monkeypatch.setattr("cdshooks.service.terminal", terminal, raising=False)
     assert run("check", "a.json", "-", "--json", "--today", "2026-03-02").exit_code == code

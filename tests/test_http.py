@@ -1,5 +1,6 @@
 """The contract on the wire: every path, every row of the error table, headers, logs, and the real server."""
 
+import io
 import json
 import os
 import re
@@ -29,9 +30,11 @@ from werkzeug.test import TestResponse
 from cdshooks.errors import ConfigurationError
 from cdshooks.medicine import checks
 from cdshooks.medicine.knowledge import Knowledge, load_knowledge
+from cdshooks.pipeline import evaluate
 from cdshooks.service import app as app_module
 from cdshooks.service.app import create_app
 from cdshooks.service.config import Client, Limits, Settings, Smart
+from cdshooks.service.logs import json_lines
 from cdshooks.wire.hooks import SERVICES
 
 TODAY = date(2026, 3, 2)
@@ -404,9 +407,9 @@ def test_a_fhir_server_of_a_stranger_is_never_contacted(client: FlaskClient) -> 
 
 
 def test_more_than_the_queue_waiting_is_503_at_once(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app_module.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
     app = make(limits=Limits(queue=1))
-    go, running, judge = Event(), Event(), app_module.evaluate
+    go, running, judge = Event(), Event(), evaluate
 
     def held(*arguments: Any, **options: Any) -> Any:
         running.set()
@@ -719,6 +722,14 @@ def test_logs_never_hold_anything_of_the_patient(make: Make, capsys: pytest.Capt
     assert lines[0]["topics"][0] == "renalDose"
     for private in (PATIENT_ID, "Quetzalcoatlus", "Ignatius", "1961", secret, "Practitioner", "2.4", "<b>"):
         assert private not in re.sub(r'"(time|ms)":[^,]*', "", err), private
+
+
+def test_a_field_that_is_not_on_the_list_is_dropped() -> None:
+    stream = io.StringIO()
+    json_lines(stream).info("call", service="cmv-order-sign", patient=PATIENT_ID, user_id="Practitioner/123")
+    line = json.loads(stream.getvalue())
+    assert set(line) == {"time", "level", "event", "service"}
+    assert line["event"] == "call"
 
 
 # --------------------------------------------------------------------------------------------------------------------

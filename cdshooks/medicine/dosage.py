@@ -85,8 +85,10 @@ def _read_one(dosage: Dosage, product: Product, words: DoseWords) -> Regimen | U
             lacking.append(dose)
         else:
             doses.append(dose)
-    if not doses:
-        return lacking[0]
+    if lacking and (not doses or all(dose.kind == "text" for dose in doses)):
+        return lacking[
+            0
+        ]  # also for "2 tablets (450 mg)": without the strength nobody knows if that is one tablet or both
     chosen = one_dose(doses, timed.often, product, words)
     if isinstance(chosen, Unread):
         return chosen

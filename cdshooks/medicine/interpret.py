@@ -71,8 +71,8 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo) -> 
     born, sex = _person(chart.patient, today, zone, unused)
     assumed = None
     if any(order.intent.phase is None for order in judged):
-        viral_load = results["cmv-viral-load"].newest()
-        assumed = phase_assumed(problems, viral_load, knowledge.codes.groups, knowledge.phases, today)
+        loads = [results[key].newest() for key in results if key.startswith("cmv-viral-load")]
+        assumed = phase_assumed(problems, loads, knowledge.codes.groups, knowledge.phases, today)
     return facts(
         born=born,
         sex=sex,

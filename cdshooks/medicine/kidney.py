@@ -85,7 +85,7 @@ def assess(facts: Facts, rule: KidneyRule, adults_from_years: int) -> Kidney:
     moving = because = ""
     if dialysis is None and isinstance(creatinine, Lab):
         moving, because = _movement(creatinine, facts.results["creatinine"], rule)
-    inputs = list(_inputs(facts, creatinine, weight, height, age, with_height=child or bmi is not None))
+    inputs = list(_inputs(facts, creatinine, weight, height, age, with_height=child or adjusted is not None))
     if clearance:
         inputs.append(
             Input(

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from functools import lru_cache
 
 from cdshooks.medicine.knowledge import PhaseRule
-from cdshooks.model import Intent, Lab, Missing, Phase, Problem
+from cdshooks.model import Intent, Lab, Missing, Phase, Problem, Why
 
 _PUNCTUATION = re.compile(r"[,.;:()\[\]\n/]|\s-\s")
 
@@ -52,7 +52,7 @@ def _word(*phrases: str) -> re.Pattern[str]:
 
 def phase_assumed(
     problems: Iterable[Problem],
-    viral_load: Lab | Missing,
+    viral_loads: Iterable[Lab | Missing],
     groups: Mapping[str, frozenset[str]],
     rule: PhaseRule,
     today: date,
@@ -62,12 +62,12 @@ def phase_assumed(
     for problem in found:
         if problem.concept in groups["cmv_disease"] or problem.concept == "cmv-viraemia":
             return Intent(Phase.TREATMENT, "assumed", f"{problem.text or problem.concept} is on the problem list")
-    dnaemia = isinstance(viral_load, Lab) and viral_load.value > 0 and "<" not in viral_load.comparator
-    if isinstance(viral_load, Lab) and dnaemia and today - viral_load.on <= timedelta(days=rule.dnaemia_days):
-        return Intent(
-            Phase.TREATMENT, "assumed", f"CMV viral load {viral_load.original} on {viral_load.on.isoformat()}"
-        )
-    looked = isinstance(viral_load, Lab) or viral_load.why.value == "none on file"
+    loads = list(viral_loads)  # one per specimen and unit; they are never compared
+    recent = today - timedelta(days=rule.dnaemia_days)
+    for load in loads:
+        if isinstance(load, Lab) and load.value > 0 and "<" not in load.comparator and load.on >= recent:
+            return Intent(Phase.TREATMENT, "assumed", f"CMV viral load {load.original} on {load.on.isoformat()}")
+    looked = all(isinstance(load, Lab) or load.why is Why.NONE_ON_FILE for load in loads)
     for problem in found:
         window = rule.prophylaxis_window_days.get(problem.concept)
         if window and looked and problem.since and timedelta(0) <= today - problem.since <= timedelta(days=window.days):

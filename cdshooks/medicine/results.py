@@ -1,7 +1,7 @@
 """The results of one analyte, newest first, read only as far as somebody looks.
 
-Long records hold hundreds of results of which a check needs a few. Reading from the newest on also decides by itself what
-is worth showing: an unusable result counts when it stands before the one that is used.
+Long records hold hundreds of results of which a check needs a few. Reading from the newest on also decides by itself
+what is worth showing: an unusable result counts when it stands before the one that is used.
 """
 
 from collections.abc import Iterator, Sequence

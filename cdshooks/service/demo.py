@@ -138,7 +138,10 @@ def _serve(settings: Settings, port: int, log: Path) -> None:
     """In the server's process: its log lines go to a file, as the terminal belongs to the table."""
     with log.open("ab") as stream:
         os.dup2(stream.fileno(), sys.stderr.fileno())
-    server.serve(settings, host=HOST, port=port, make_app=demo_app)
+    try:
+        server.serve(settings, host=HOST, port=port, make_app=demo_app)
+    except CdsError as error:
+        sys.exit(str(error))  # to the log, which the parent shows
 
 
 def _wait_until_ready(process: SpawnProcess, port: int, log: Path) -> None:

@@ -1,6 +1,7 @@
 """The production server around the application: address, threads, start message, graceful end."""
 
 import logging
+import resource
 import socket
 import sys
 from collections.abc import Callable
@@ -24,7 +25,8 @@ from cdshooks.service.store import open_store
 
 # Each connection gets a thread while its body comes in, so that slow senders hold nobody up; how many evaluations run
 # is the application's own bound. Threads are started as needed and end when idle.
-CONNECTIONS: Final = 2048
+CONNECTIONS: Final = 8192
+THREADS: Final = 2048
 END_WITHIN_S: Final = 2  # what is still being sent by then is given up
 HEADERS_WITHIN_MS: Final = 10_000
 
@@ -52,14 +54,15 @@ def serve(settings: Settings, *, host: str, port: int, make_app: Callable[..., F
         workers=1,  # counters and the bound on evaluations belong to one process
         backlog=CONNECTIONS,
         backpressure=CONNECTIONS,
-        blocking_threads=CONNECTIONS,
+        blocking_threads=THREADS,
         http1_settings=HTTP1Settings(header_read_timeout=HEADERS_WITHIN_MS),
         websockets=False,
         workers_kill_timeout=END_WITHIN_S,
         respawn_failed_workers=True,
         log_dictconfig=JSON_LOGGING,
-        log_level=LogLevels.error,  # it warns of many threads, which are meant,
+        log_level=LogLevels.error,  # its warning about many threads is none here
     )
+    _allow_files(2 * CONNECTIONS)
     fixed = {"today": settings.today.isoformat()} if settings.today else {}
     json_lines(sys.stderr).info(
         "start",
@@ -71,6 +74,14 @@ def serve(settings: Settings, *, host: str, port: int, make_app: Callable[..., F
         **fixed,
     )
     server.serve(target_loader=partial(make_app, settings, knowledge=knowledge), wrap_loader=False)
+
+
+def _allow_files(wanted: int) -> None:
+    """Let the process hold a file for each connection, as far as the machine allows; the usual limit is 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def usable_address(host: str, port: int, *, open_to_all: bool) -> str:

@@ -62,7 +62,7 @@ def check(files: Sequence[str], *, as_json: bool, settings: Settings) -> int:
     else:
         draw(answers, Console())
     for name, message in errors:
-        Console(stderr=True).print(Text(f"{name}: not judged: {message}"), soft_wrap=True)
+        Console(stderr=True).print(Text(_printable(f"{name}: not judged: {message}")), soft_wrap=True)
     return NOT_JUDGED if errors else CRITICAL_FOUND if any(_is_critical(cards) for _, cards in answers) else 0
 
 
@@ -108,7 +108,7 @@ def _is_critical(cards: Iterable[Card]) -> bool:
 def draw(answers: Iterable[tuple[str, Sequence[Card]]], console: Console) -> None:
     """Draw the cards of each answer under its title. Reads without colour as well."""
     for title, cards in answers:
-        console.print(Text(title, style="bold underline"))
+        console.print(Text(_printable(title), style="bold underline"))
         if not cards:
             console.print(Text("  no cards: nothing to say"))
         for card in cards:
@@ -116,10 +116,17 @@ def draw(answers: Iterable[tuple[str, Sequence[Card]]], console: Console) -> Non
         console.print()
 
 
+def _printable(text: str) -> str:
+    """A file may be named anything: nothing of it may steer the terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 def _panel(card: Card) -> Panel:
     colour = COLOURS[card["indicator"]]
-    title = Text(f" {card['indicator'].upper()} ", style=f"bold reverse {colour}")
-    title.append(f" {card['source']['topic']['display']} ", style=colour)
+    title = Text.assemble(
+        (f" {card['indicator'].upper()} ", f"bold reverse {colour}"),
+        (f" {card['source']['topic']['display']}", colour),
+    )
     return Panel(
         Group(*_lines(card)), title=title, title_align="left", border_style=colour, box=box.ROUNDED, padding=(0, 1)
     )
@@ -127,7 +134,8 @@ def _panel(card: Card) -> Panel:
 
 def _lines(card: Card) -> Iterator[RenderableType]:
     yield Text(card["summary"], style="bold")
-    yield Text()
+    if not card["detail"].startswith("- "):  # a list brings an empty line of its own
+        yield Text()
     yield Markdown(card["detail"], hyperlinks=False)
     suggestions = card.get("suggestions", ())
     if suggestions:

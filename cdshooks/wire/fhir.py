@@ -135,15 +135,13 @@ def read_concept(value: Any) -> Concept:
     found = _object(value)
     if "concept" in found:
         return read_concept(found["concept"])
-    codings = objects(found.get("coding")) or ((found,) if "code" in found else ())
-    return Concept(
-        tuple(
-            Coding(_text(c.get("system")), _text(c.get("code")), _text(c.get("display")))
-            for c in codings
-            if c.get("code") or c.get("display")
-        ),
-        _text(found.get("text")),
-    )
+    codings = objects(found.get("coding")) or ([found] if "code" in found else [])
+    read = [
+        Coding(_text(c.get("system")), _text(c.get("code")), _text(c.get("display")))
+        for c in codings
+        if c.get("code") or c.get("display")
+    ]
+    return Concept(tuple(read), _text(found.get("text")))
 
 
 def _quantity(value: Any) -> Quantity | None:
@@ -196,13 +194,17 @@ def _subject(resource: Json) -> str:
 
 
 class FhirObservation:
-    """A `ChartObservation` of any release."""
+    """A `ChartObservation` of any release: subject and codes are read at once, the rest when asked for."""
 
-    __slots__ = ("raw",)
+    __slots__ = ("codes", "raw", "subject")
 
     def __init__(self, resource: Json) -> None:
-        """Nothing is read yet."""
+        """Read subject and codes."""
         self.raw = resource
+        self.subject = _subject(resource)
+        code = resource.get("code")
+        codings = code.get("coding") if isinstance(code, dict) else None
+        self.codes = tuple([(_text(c.get("system")), _text(c.get("code"))) for c in objects(codings)])
 
     @property
     def ref(self) -> str:  # noqa: D102 - the protocol says what each field is
@@ -211,16 +213,6 @@ class FhirObservation:
     @property
     def status(self) -> str:  # noqa: D102
         return _text(self.raw.get("status")).lower()
-
-    @property
-    def subject(self) -> str:  # noqa: D102
-        return _subject(self.raw)
-
-    @property
-    def codes(self) -> tuple[tuple[str, str], ...]:  # noqa: D102
-        code = self.raw.get("code")
-        codings = code.get("coding") if isinstance(code, dict) else None
-        return tuple((_text(c.get("system")), _text(c.get("code"))) for c in objects(codings))
 
     @property
     def value(self) -> Quantity | str | Concept | None:  # noqa: D102

@@ -5,6 +5,7 @@ further than their type. Source: CDS Hooks 2.0.1, with 1.0, 2.0 and 3.0-ballot r
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -257,8 +258,8 @@ def _too_deep(body: bytes, max_depth: int) -> bool:
     if body.count(b"[") + body.count(b"{") <= max_depth:
         return False
     text = body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
-    brackets = text.translate(_ONE_SHAPE, delete=_PLAIN).replace(b'""', b"")
-    if b'"' in brackets:  # some string holds a bracket: leave the strings out one by one
+    brackets = _BALANCED.sub(b"", text.translate(_ONE_SHAPE, delete=_PLAIN).replace(b'""', b""))
+    if b'"' in brackets:  # some string holds brackets that do not balance: leave the strings out one by one
         brackets = b"".join(text.split(b'"')[::2]).translate(_ONE_SHAPE, delete=_PLAIN)
     for _ in range(max_depth):
         if not brackets:
@@ -267,6 +268,7 @@ def _too_deep(body: bytes, max_depth: int) -> bool:
     return bool(brackets)
 
 
+_BALANCED = re.compile(rb'"(?:\{\})+"')  # what is left of strings such as "{copies}/mL"
 _PLAIN = bytes(sorted(set(range(256)) - set(b'[]{}"')))
 _ONE_SHAPE = bytes.maketrans(b"[]", b"{}")
 

@@ -4,9 +4,10 @@ The client's own resource is copied and only its dose and timing change; whateve
 """
 
 from collections.abc import Mapping
-from copy import deepcopy
 from decimal import Decimal
 from typing import Any
+
+import orjson
 
 from cdshooks.model import ChartOrder, LabRequest, Proposal
 from cdshooks.wire.fhir import objects
@@ -30,9 +31,9 @@ _OLD_TIMING = (
 
 def mended_order(order: ChartOrder, proposal: Proposal, release: str) -> Json:
     """A copy of the draft with the proposed dose and timing, in the release it came in."""
-    resource: Json = deepcopy(dict(order.raw))
+    resource: Json = orjson.loads(orjson.dumps(order.raw))  # the quickest deep copy
     dosages = objects(resource.get("dosageInstruction"))
-    dosage = deepcopy(dosages[0]) if dosages else {}
+    dosage = dosages[0] if dosages else {}
     quantity = {
         "value": _number(proposal.dose),
         "unit": {"{tbl}": "tablet"}.get(proposal.unit, proposal.unit.strip("{}")),
@@ -70,7 +71,7 @@ def _without_old_dose_extension(dosage: Json) -> None:
 
 
 def _timing(old: Any, proposal: Proposal, release: str) -> Json:
-    timing: Json = deepcopy(dict(old)) if isinstance(old, dict) else {}
+    timing: Json = dict(old) if isinstance(old, dict) else {}
     repeat: Json = {k: v for k, v in (timing.get("repeat") or {}).items() if k not in _OLD_TIMING}
     repeat |= {
         "frequency": proposal.frequency,

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from cdshooks.medicine.kidney import Kidney, assess
+from cdshooks.medicine.case import Case
+from cdshooks.medicine.kidney import Kidney
 from cdshooks.medicine.knowledge import Cite, Knowledge
 from cdshooks.model import ChartOrder, Facts, Finding, Indicator, Missing, Order, Unread, Why
 
@@ -11,8 +12,8 @@ _BESIDE = ("withdrawn", "future", "excluded")
 _CALCULATED_FROM = ("creatinine", "weight", "height", "albumin", "upcr")
 
 
-def check(facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
-    """Findings of topic dataQuality; nothing unless the call is about an order of ours."""
+def check_call(facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
+    """Findings about the call as a whole; nothing unless it is about an order of ours."""
     for chart_order, why in facts.refused:
         yield _finding(
             knowledge,
@@ -20,12 +21,9 @@ def check(facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
             "",
             Indicator.WARNING,
             f"{_name(chart_order)} {why.split(':')[0]}: not checked",
-            f"The order {why}. It was not checked, and nothing in this answer is about it.",
+            f"The order {why}. It was not checked, and nothing else in this answer is about it.",
         )
     yield from _of_others(facts, knowledge)
-    for order in facts.orders:
-        if order.systemic:
-            yield from _of_order(order, facts, knowledge)
 
 
 def _finding(
@@ -66,7 +64,9 @@ def _of_others(facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
     )
 
 
-def _of_order(order: Order, facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
+def check(case: Case) -> Iterator[Finding]:
+    """Findings of topic dataQuality about one order and what its checks need."""
+    order, facts, knowledge = case.order, case.facts, case.knowledge
     drug = order.product.drug
     if isinstance(order.regimen, Unread):
         yield _finding(
@@ -99,8 +99,7 @@ def _of_order(order: Order, facts: Facts, knowledge: Knowledge) -> Iterator[Find
             "The label's regimens are scheduled. The dose is judged as if every permitted dose were given.",
             rules=("data/dose",),
         )
-    table = knowledge.dose_table(drug, order.route)
-    if table is None:
+    if case.renal is None:
         route = f" by the {order.route} route" if order.route else " without a route"
         known = any(t.drug == drug for t in knowledge.renal_dose)
         yield _finding(
@@ -113,8 +112,8 @@ def _of_order(order: Order, facts: Facts, knowledge: Knowledge) -> Iterator[Find
             rules=("data/rule",),
         )
         return
-    kidney = assess(facts, knowledge.kidney, table.adults_from_years)
-    if facts.is_younger_than(table.adults_from_years):
+    table, kidney = case.renal.table, case.renal.kidney
+    if case.renal.is_child:
         shown = (
             f" Kidney function: {kidney.clearance.arithmetic} ({kidney.clearance.formula})." if kidney.clearance else ""
         )
@@ -165,7 +164,7 @@ def _not_seen(order: Order, kidney: Kidney, facts: Facts, knowledge: Knowledge) 
 
 
 def _unusable(order: Order, facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
-    """What was sent for the dose calculation and could not be used: shown when the record might read otherwise with it."""
+    """What was sent for the dose calculation and not used: shown when the record might read otherwise with it."""
     for entry in facts.unused:
         if entry.kind in ("imprecise", "unreadable"):
             yield _finding(

@@ -7,8 +7,9 @@ is missing or unreadable is the business of the other checks.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from cdshooks.medicine.case import Case
 from cdshooks.medicine.compare import Comparison, compare, in_table_unit
-from cdshooks.medicine.kidney import Kidney, assess
+from cdshooks.medicine.kidney import Kidney
 from cdshooks.medicine.knowledge import Band, DialysisRow, Knowledge, RenalDoseRule, TableRegimen, Variant
 from cdshooks.medicine.propose import proposal
 from cdshooks.model import Facts, Finding, Indicator, Order, Phase, Proposal, Regimen
@@ -18,8 +19,8 @@ _DIALYSIS_NAMES = {"continuous": "continuous renal replacement", "peritoneal": "
 
 
 @dataclass(frozen=True, slots=True)
-class _Case:
-    """One order beside its table and the patient's kidneys: what every step below looks at."""
+class _Judged:
+    """One order beside its table and the patient's kidneys, with the words every card of this check uses."""
 
     order: Order
     table: RenalDoseRule
@@ -89,20 +90,19 @@ def _column(row: Band | DialysisRow | Variant, phase: Phase) -> tuple[TableRegim
     return row.treatment if phase is Phase.TREATMENT else row.stable
 
 
-def check(facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
-    """Findings of topic renalDose, doseAdvice and contraindication for the orders that have a dose table."""
-    for order in facts.orders:
-        table = knowledge.dose_table(order.product.drug, order.route) if order.systemic else None
-        if table is None or facts.is_younger_than(table.adults_from_years):
-            continue  # for a child a paediatric formula applies: never the adult band on top
-        case = _Case(order, table, assess(facts, knowledge.kidney, table.adults_from_years), facts, knowledge)
-        if case.kidney.dialysis:
-            yield from _on_row(case, table.for_dialysis(case.kidney.dialysis.modality))
-        elif case.kidney.clearance:
-            yield from _by_clearance(case, table.band(case.kidney.clearance.rounded))
+def check(case: Case) -> Iterator[Finding]:
+    """Findings of topic renalDose, doseAdvice and contraindication for an order that has a dose table."""
+    if case.renal is None or case.renal.is_child:
+        return  # for a child a paediatric formula applies: never the adult band on top
+    table, kidney = case.renal.table, case.renal.kidney
+    judged = _Judged(case.order, table, kidney, case.facts, case.knowledge)
+    if kidney.dialysis:
+        yield from _on_row(judged, table.for_dialysis(kidney.dialysis.modality))
+    elif kidney.clearance:
+        yield from _by_clearance(judged, table.band(kidney.clearance.rounded))
 
 
-def _by_clearance(case: _Case, band: Band) -> Iterator[Finding]:
+def _by_clearance(case: _Judged, band: Band) -> Iterator[Finding]:
     """By actual weight; where BMI asks for adjusted weight too and the bands differ, by both."""
     found = list(_on_row(case, band))
     clearance, adjusted = case.kidney.clearance, case.kidney.adjusted
@@ -123,7 +123,7 @@ def _by_clearance(case: _Case, band: Band) -> Iterator[Finding]:
         yield replace(case.finding(band, Indicator.INFO, summary, note), expected=expected)
 
 
-def _on_row(case: _Case, row: Band | DialysisRow) -> Iterator[Finding]:
+def _on_row(case: _Judged, row: Band | DialysisRow) -> Iterator[Finding]:
     """What one row of the table says about the order."""
     regimen = case.order.regimen
     if row.refer:
@@ -141,7 +141,7 @@ def _on_row(case: _Case, row: Band | DialysisRow) -> Iterator[Finding]:
         yield from _verdict(case, row, comparisons)
 
 
-def _comparisons(case: _Case, ordered: Regimen, row: Band | DialysisRow | Variant) -> tuple[Comparison, ...]:
+def _comparisons(case: _Judged, ordered: Regimen, row: Band | DialysisRow | Variant) -> tuple[Comparison, ...]:
     """The nearest expected regimen of each phase in question; empty when the units cannot be compared."""
     in_unit = in_table_unit(ordered, case.table.unit, case.facts.newest("weight"))
     if in_unit is None:
@@ -157,7 +157,7 @@ def _comparisons(case: _Case, ordered: Regimen, row: Band | DialysisRow | Varian
     return tuple(found)
 
 
-def _just_started(case: _Case, days: int) -> bool:
+def _just_started(case: _Judged, days: int) -> bool:
     order = case.order
     return order.draft or order.starts is None or (case.facts.today - order.starts).days <= days
 
@@ -166,7 +166,7 @@ def _just_started(case: _Case, days: int) -> bool:
 # Saying it
 
 
-def _verdict(case: _Case, row: Band | DialysisRow, comparisons: tuple[Comparison, ...]) -> Iterator[Finding]:
+def _verdict(case: _Judged, row: Band | DialysisRow, comparisons: tuple[Comparison, ...]) -> Iterator[Finding]:
     right = next((c for c in comparisons if c.fits), None)
     wrong = [c for c in comparisons if not c.fits]
     if not wrong:
@@ -198,7 +198,7 @@ def _verdict(case: _Case, row: Band | DialysisRow, comparisons: tuple[Comparison
     )
 
 
-def _variant(case: _Case, row: Band | DialysisRow, variant: Variant) -> Finding:
+def _variant(case: _Judged, row: Band | DialysisRow, variant: Variant) -> Finding:
     """The label has no dose, a guideline has one for this form: information when it is kept, else a warning."""
     regimen = case.order.regimen
     comparisons = _comparisons(case, regimen, variant) if isinstance(regimen, Regimen) else ()
@@ -213,7 +213,7 @@ def _variant(case: _Case, row: Band | DialysisRow, variant: Variant) -> Finding:
     return replace(base, citations=(case.knowledge.citation(variant.cite), *base.citations), expected=words)
 
 
-def _advice(case: _Case, row: Band | DialysisRow) -> Finding:
+def _advice(case: _Judged, row: Band | DialysisRow) -> Finding:
     """No dose yet: the regimen for this patient."""
     base = case.finding(
         row,
@@ -231,7 +231,7 @@ def _misfit(c: Comparison) -> str:
     return "is too little" if c.too_little else "has the wrong interval"
 
 
-def _lines(case: _Case, comparisons: tuple[Comparison, ...]) -> Iterator[str]:
+def _lines(case: _Judged, comparisons: tuple[Comparison, ...]) -> Iterator[str]:
     for c in comparisons:
         share = f"{c.low * 100:.0f} %" if c.low == c.high else f"{c.low * 100:.0f} to {c.high * 100:.0f} %"
         said = "right" if c.fits else f"{share} of the amount a day"
@@ -240,7 +240,7 @@ def _lines(case: _Case, comparisons: tuple[Comparison, ...]) -> Iterator[str]:
         yield f"Expected for {case.named(c.phase)}: {c.expected.regimen.wording}; ordered is {said}."
 
 
-def _why(case: _Case) -> Iterator[str]:
+def _why(case: _Judged) -> Iterator[str]:
     """How the order was read, what it is for, and the kidney function."""
     order, kidney = case.order, case.kidney
     if isinstance(order.regimen, Regimen) and order.regimen.read_from:
@@ -260,7 +260,7 @@ def _why(case: _Case) -> Iterator[str]:
         yield f"{kidney.clearance.formula}: {kidney.clearance.arithmetic}; creatinine of {age}{remark}."
 
 
-def _edge(case: _Case) -> Iterator[str]:
+def _edge(case: _Judged) -> Iterator[str]:
     """A line, never a card of its own: the clearance is within 10 % of a band edge."""
     clearance = case.kidney.clearance
     if case.kidney.dialysis or not clearance:

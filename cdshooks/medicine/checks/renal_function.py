@@ -2,27 +2,24 @@
 
 from collections.abc import Iterator
 
-from cdshooks.medicine.kidney import Kidney, assess
+from cdshooks.medicine.case import Case
+from cdshooks.medicine.kidney import Kidney
 from cdshooks.medicine.knowledge import Cite, Knowledge, RenalDoseRule
 from cdshooks.model import Facts, Finding, Indicator, Lab, Order, Phase, Why
 
 
-def check(facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
-    """Findings of topic renalFunction for the orders whose dose depends on the kidneys."""
-    for order in facts.orders:
-        table = knowledge.dose_table(order.product.drug, order.route) if order.systemic else None
-        if table is None:
-            continue
-        kidney = assess(facts, knowledge.kidney, table.adults_from_years)
-        if kidney.dialysis:
-            continue  # the table's dialysis row asks for no clearance, and creatinine swings with every session
-        if not kidney.clearance:
-            yield from _not_computable(order, table, kidney, knowledge)
-            continue
-        yield from _moving(order, table, kidney, knowledge)
-        yield from _stale(order, table, kidney, knowledge)
-        yield from _old_weight(order, table, kidney, facts, knowledge)
-        yield from _may_read_too_high(order, table, kidney, knowledge)
+def check(case: Case) -> Iterator[Finding]:
+    """Findings of topic renalFunction for an order whose dose depends on the kidneys."""
+    if case.renal is None or case.renal.kidney.dialysis:
+        return  # on dialysis no clearance is asked for, and creatinine swings with every session
+    table, kidney = case.renal.table, case.renal.kidney
+    if not kidney.clearance:
+        yield from _not_computable(case.order, table, kidney, case.knowledge)
+        return
+    yield from _moving(case.order, table, kidney, case.knowledge)
+    yield from _stale(case.order, table, kidney, case.knowledge)
+    yield from _old_weight(case.order, table, kidney, case.facts, case.knowledge)
+    yield from _may_read_too_high(case.order, table, kidney, case.knowledge)
 
 
 def _finding(
