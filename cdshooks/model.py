@@ -480,6 +480,7 @@ class Proposal:
     period_unit: str
     after_dialysis: bool
     wording: str
+    sure: bool = True  # False when the finding itself is in doubt: never preselected
 
 
 @dataclass(frozen=True, slots=True)

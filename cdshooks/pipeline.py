@@ -53,6 +53,11 @@ def evaluate(call: HookCall, *, knowledge: Knowledge, today: date, zone: tzinfo,
     return Answer(rendered, findings, failures)
 
 
+def warm_up() -> None:
+    """Load what the first call would have to wait for: the FHIR models."""
+    fhir.load_models()
+
+
 def _broken_resources(chart: Chart, facts: Facts, findings: tuple[Finding, ...]) -> dict[str, str]:
     """Cited Observations that break FHIR in a field we read: reference -> field."""
     cited = {

@@ -138,7 +138,7 @@ class _Guards:
     past_next: re.Pattern[str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Codes:
     """All code tables, ready for look-up. Built by `load_codes`."""
 

@@ -6,7 +6,9 @@ Honest by construction: what cannot be read with certainty is an `Unread` with a
 import re
 from collections.abc import Iterator
 from datetime import date, tzinfo
+from functools import lru_cache
 
+from cdshooks.medicine.codes import Codes
 from cdshooks.medicine.dates import day_of
 from cdshooks.medicine.dosage import read_regimen
 from cdshooks.medicine.knowledge import Knowledge
@@ -20,7 +22,7 @@ def read_order(chart: ChartOrder, knowledge: Knowledge, zone: tzinfo, *, draft: 
     """The order read, or None when it is not for a CMV antiviral (or no longer an order to give a drug)."""
     if chart.status in _OVER or chart.intent == "do-not-perform":
         return None
-    product = knowledge.codes.product(chart.drug, chart.form)
+    product = _product(knowledge.codes, chart.drug, chart.form)
     if product is None:
         return None
     route, route_given = _route(chart, product, knowledge)
@@ -38,6 +40,12 @@ def read_order(chart: ChartOrder, knowledge: Knowledge, zone: tzinfo, *, draft: 
         starts=_bound(chart, zone, "starts") or day_of(chart.authored, zone),
         ends=_bound(chart, zone, "ends"),
     )
+
+
+@lru_cache(maxsize=4096)
+def _product(codes: Codes, drug: Concept, form: Concept | None) -> Product | None:
+    """`codes.product`, remembered: the same drugs come again and again."""
+    return codes.product(drug, form)
 
 
 def _label(product: Product, regimen: Regimen | Unread | None, knowledge: Knowledge) -> str:

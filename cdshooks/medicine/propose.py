@@ -9,17 +9,22 @@ from cdshooks.model import Lab, Missing, Order, Proposal
 
 
 def proposal(
-    order: Order, expected: TableRegimen, phase: str, weight: Lab | Missing, knowledge: Knowledge
+    order: Order, expected: TableRegimen, reason: str, weight: Lab | Missing, knowledge: Knowledge, *, sure: bool
 ) -> Proposal | None:
-    """The suggestion that would make the order the expected regimen, or None where its form cannot hold that dose."""
+    """The suggestion that would make the order the expected regimen, or None where its form cannot hold that dose.
+
+    `reason` ends the label; `sure` is False when the kidney function behind it is in doubt.
+    """
     amount = _in_form(order, expected, weight, knowledge)
     if amount is None:
         return None
     dose, unit = amount
     length, period_unit = expected.span
-    wording = regimen_wording(dose, dose, unit.strip("{}"), expected.per_day, expected.after_dialysis)
+    counted = _COUNTED.get(unit, unit)
+    printed = f"{counted}s" if counted in _COUNTED.values() and dose != 1 else counted
+    wording = regimen_wording(dose, dose, printed, expected.per_day, expected.after_dialysis)
     return Proposal(
-        label=f"Change to {wording} ({phase})",
+        label=f"{'Change' if order.regimen else 'Set'} to {wording} ({reason})",
         dose=dose,
         unit=unit,
         frequency=expected.frequency,
@@ -27,7 +32,11 @@ def proposal(
         period_unit=period_unit,
         after_dialysis=expected.after_dialysis,
         wording=wording,
+        sure=sure,
     )
+
+
+_COUNTED = {"{tbl}": "tablet", "{tablet}": "tablet", "{capsule}": "capsule", "{pill}": "pill"}
 
 
 def _in_form(

@@ -77,13 +77,17 @@ class AnalyteResults:
             elif lab is not None:
                 yield lab
 
-    def _when(self, observation: ChartObservation) -> tuple[datetime, str]:
-        """By the moment of the result (a plain date counts from midnight), ties by when it was issued."""
+    def _when(self, observation: ChartObservation) -> tuple[datetime, str, str]:
+        """By the moment of the result (a plain date counts from midnight), ties by when it was issued.
+
+        Then by the id: the same results in another order must not change the answer.
+        """
         when = observation.effective or observation.issued
         if moment := moment_of(when, self._zone):
-            return moment, observation.issued
+            return moment, observation.issued, observation.ref
         day = day_of(when, self._zone)
-        return datetime(day.year, day.month, day.day, tzinfo=self._zone) if day else _LAST, observation.issued
+        midnight = datetime(day.year, day.month, day.day, tzinfo=self._zone) if day else _LAST
+        return midnight, observation.issued, observation.ref
 
 
 def read_lab(

@@ -1,5 +1,6 @@
 """The production server around the application: address, threads, start message, graceful end."""
 
+import gc
 import logging
 import resource
 import socket
@@ -17,7 +18,8 @@ from granian.server import Server
 
 from cdshooks import __version__
 from cdshooks.errors import ConfigurationError
-from cdshooks.medicine.knowledge import load_knowledge
+from cdshooks.medicine.knowledge import Knowledge, load_knowledge
+from cdshooks.pipeline import warm_up
 from cdshooks.service.app import create_app, refuse_unbuilt
 from cdshooks.service.config import Settings
 from cdshooks.service.logs import json_lines
@@ -29,6 +31,7 @@ CONNECTIONS: Final = 8192
 THREADS: Final = 2048
 END_WITHIN_S: Final = 2  # what is still being sent by then is given up
 HEADERS_WITHIN_MS: Final = 10_000
+COLLECT_AFTER: Final = (50_000, 20, 20)  # a request makes thousands of short-lived objects; measured in bench/
 
 
 def serve(settings: Settings, *, host: str, port: int, make_app: Callable[..., Flask] = create_app) -> None:
@@ -73,7 +76,17 @@ def serve(settings: Settings, *, host: str, port: int, make_app: Callable[..., F
         version=__version__,
         **fixed,
     )
-    server.serve(target_loader=partial(make_app, settings, knowledge=knowledge), wrap_loader=False)
+    server.serve(target_loader=partial(_in_worker, make_app, settings, knowledge), wrap_loader=False)
+
+
+def _in_worker(make_app: Callable[..., Flask], settings: Settings, knowledge: Knowledge) -> Flask:
+    """The application, warm: nobody's first call waits for imports, and collections skip what lives for ever."""
+    app = make_app(settings, knowledge=knowledge)
+    warm_up()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
+    return app
 
 
 def _allow_files(wanted: int) -> None:

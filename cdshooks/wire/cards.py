@@ -153,7 +153,7 @@ def _summary(text: str) -> str:
 def _detail(findings: list[Finding], wording: Wording, remarks: Sequence[str]) -> str:
     lines = []
     for finding in findings:
-        if len(findings) > 1:
+        if finding is not findings[0]:
             lines.append(f"**{markdown(neutral(finding.summary))}**\n")
         lines += [f"- {markdown(neutral(line, 600))}" for line in dict.fromkeys(finding.because)]
         lines.append("")
@@ -220,7 +220,7 @@ def _update(finding: Finding, proposal: Proposal, seed: str, release: str, sever
     return Suggestion(
         label=proposal.label,
         uuid=str(uuid5(NAMESPACE_URL, f"{seed}|{proposal.label}")),
-        isRecommended=None if several else True,
+        isRecommended=True if proposal.sure and not several else None,
         actions=[Action(type="update", description=proposal.label, resource=resource)],
     )
 

@@ -477,6 +477,13 @@ def _validator(release: str, kind: str) -> Callable[[Json], object]:
     return validate
 
 
+def load_models() -> None:
+    """Import the models of every release that `violations` can ask for."""
+    for release in RELEASES:
+        for kind in ("Patient", "Observation"):
+            _validator(release, kind)
+
+
 def violations(resource: Mapping[str, Any], release: str) -> tuple[str, ...]:
     """Paths of the fields we read whose value breaks the FHIR release; absent fields are no violation here.
 

@@ -12,10 +12,14 @@ from cdshooks.medicine.compare import Comparison, compare, in_table_unit
 from cdshooks.medicine.kidney import Kidney
 from cdshooks.medicine.knowledge import Band, DialysisRow, Knowledge, RenalDoseRule, TableRegimen, Variant
 from cdshooks.medicine.propose import proposal
-from cdshooks.model import Facts, Finding, Indicator, Order, Phase, Proposal, Regimen
+from cdshooks.model import Facts, Finding, Indicator, Missing, Order, Phase, Proposal, Regimen
 
 _STABLE_NAME = "maintenance or prophylaxis"
-_DIALYSIS_NAMES = {"continuous": "continuous renal replacement", "peritoneal": "peritoneal dialysis"}
+_DIALYSIS_NAMES = {
+    "continuous": "continuous renal replacement",
+    "peritoneal": "peritoneal dialysis",
+    "haemodialysis": "haemodialysis",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +44,10 @@ class _Judged:
 
     @property
     def state(self) -> str:
-        """The kidney function in a few words."""
+        """The kidney function in a few words, with its preposition."""
         if self.kidney.dialysis:
-            return _DIALYSIS_NAMES.get(self.kidney.dialysis.modality, "haemodialysis")
-        return f"CrCl {self.kidney.clearance.rounded} mL/min" if self.kidney.clearance else "unknown kidney function"
+            return f"on {_DIALYSIS_NAMES[self.kidney.dialysis.modality]}"
+        return f"at CrCl {self.kidney.clearance.rounded} mL/min" if self.kidney.clearance else ""
 
     def expected(self, row: Band | DialysisRow | Variant, *, first_only: bool = False) -> str:
         """The regimens of a row in words, for the phases in question."""
@@ -81,7 +85,12 @@ class _Judged:
         if not self.order.draft:
             return ()
         weight = self.facts.newest("weight")
-        made = (proposal(self.order, regimen, self.named(phase), weight, self.knowledge) for phase, regimen in choices)
+        sure = self.kidney.moving != "rising"
+        doubt = "" if sure else "; CrCl unreliable, perhaps still too much"
+        made = (
+            proposal(self.order, regimen, f"{self.named(phase)}{doubt}", weight, self.knowledge, sure=sure)
+            for phase, regimen in choices
+        )
         return tuple(found for found in made if found)
 
 
@@ -128,17 +137,18 @@ def _on_row(case: _Judged, row: Band | DialysisRow) -> Iterator[Finding]:
     regimen = case.order.regimen
     if row.refer:
         yield case.finding(
-            row, Indicator.WARNING, f": no label dose on {case.state}; ask a specialist pharmacist", row.refer
+            row, Indicator.WARNING, f": no label dose {case.state}; ask a specialist pharmacist", row.refer
         )
     elif row.not_recommended and row.variant and case.order.product.form in row.variant.forms:
         yield _variant(case, row, row.variant)
     elif row.not_recommended:
-        base = case.finding(row, Indicator.CRITICAL, f": not recommended at {case.state}", row.not_recommended)
+        base = case.finding(row, Indicator.CRITICAL, f": not recommended {case.state}", row.not_recommended)
         yield replace(base, topic="contraindication", withdraw="Remove this order" if case.order.draft else "")
     elif regimen is None and case.order.draft:
         yield _advice(case, row)
-    elif isinstance(regimen, Regimen) and (comparisons := _comparisons(case, regimen, row)):
-        yield from _verdict(case, row, comparisons)
+    elif isinstance(regimen, Regimen):
+        comparisons = _comparisons(case, regimen, row)
+        yield from _verdict(case, row, comparisons) if comparisons else [_not_compared(case, row, regimen)]
 
 
 def _comparisons(case: _Judged, ordered: Regimen, row: Band | DialysisRow | Variant) -> tuple[Comparison, ...]:
@@ -146,15 +156,25 @@ def _comparisons(case: _Judged, ordered: Regimen, row: Band | DialysisRow | Vari
     in_unit = in_table_unit(ordered, case.table.unit, case.facts.newest("weight"))
     if in_unit is None:
         return ()
+    tolerance = case.knowledge.judgement.tolerance
     found = []
     for phase in case.phases:
-        regimens = _column(row, phase)
+        near = [compare(in_unit, expected, phase, tolerance) for expected in _column(row, phase)]
         start = case.table.start_of_prophylaxis
         if phase is Phase.PROPHYLAXIS and start and _just_started(case, start.up_to_days):
-            regimens = (*regimens, *row.treatment)
-        near = [compare(in_unit, expected, phase, case.knowledge.judgement.tolerance) for expected in regimens]
+            starting = (compare(in_unit, expected, phase, tolerance) for expected in row.treatment)
+            near += [c for c in starting if c.fits]  # right in the first days; a misfit is judged by its own column
         found.append(min(near, key=lambda c: (not c.fits, c.interval_differs, c.distance)))
     return tuple(found)
+
+
+def _not_compared(case: _Judged, row: Band | DialysisRow, ordered: Regimen) -> Finding:
+    """The order and the table speak of the dose in units that do not meet (on dialysis no weight is asked for before)."""
+    weight = case.facts.newest("weight")
+    lacking = f"weight {weight.why.value}" if isinstance(weight, Missing) else f"the label doses in {case.table.unit}"
+    because = f"The label has {case.expected(row)}; a dose in {ordered.unit} cannot be compared with it: {lacking}."
+    base = case.finding(row, Indicator.WARNING, f": dose not checked ({lacking})", because)
+    return replace(base, topic="dataQuality")
 
 
 def _just_started(case: _Judged, days: int) -> bool:
@@ -187,7 +207,7 @@ def _verdict(case: _Judged, row: Band | DialysisRow, comparisons: tuple[Comparis
     base = case.finding(
         row,
         Indicator.CRITICAL if strong else Indicator.WARNING,
-        f" {_misfit(nearest)} at {case.state} ({case.named(nearest.phase)}): {nearest.expected.regimen.wording}",
+        f" {_misfit(nearest)} {case.state} ({case.named(nearest.phase)}): {nearest.expected.regimen.wording}",
         *_lines(case, comparisons),
     )
     yield replace(
@@ -206,7 +226,7 @@ def _variant(case: _Judged, row: Band | DialysisRow, variant: Variant) -> Findin
     base = case.finding(
         row,
         Indicator.INFO if any(c.fits for c in comparisons) else Indicator.WARNING,
-        f": no label dose at {case.state}; guideline for the {case.order.product.form}: {words}",
+        f": no label dose {case.state}; guideline for the {case.order.product.form}: {words}",
         row.not_recommended,
         f"The guideline's regimen for the oral {case.order.product.form}: {words}.",
     )
@@ -218,7 +238,7 @@ def _advice(case: _Judged, row: Band | DialysisRow) -> Finding:
     base = case.finding(
         row,
         Indicator.INFO,
-        f" at {case.state}: {case.expected(row, first_only=True)}",
+        f" {case.state}: {case.expected(row, first_only=True)}",
         f"Regimen of the label for this patient: {case.expected(row)}.",
     )
     choices = [(phase, regimen) for phase in case.phases for regimen in _column(row, phase)]
