@@ -5,6 +5,7 @@ Pure: everything it needs is in its arguments. The service and the command line 
 
 from dataclasses import dataclass, replace
 from datetime import date, tzinfo
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -35,12 +36,12 @@ class Answer:
 def evaluate(call: HookCall, *, knowledge: Knowledge, today: date, zone: tzinfo, fhir_release: str = "auto") -> Answer:
     """Judge one hook call. `today` is the clinical date, `zone` the site's time zone (which day a result is from)."""
     chart = fhir.read_chart(call, fhir_release)
-    facts = interpret(chart, knowledge, today, zone)
+    facts = _with_order_defects(interpret(chart, knowledge, today, zone), chart.release)
     findings, failures = checks.run(facts, knowledge)
-    broken = _broken_resources(chart, facts, findings)
-    if broken:  # a resource that a card would cite breaks the FHIR release: judge again without it, and say so
+    broken = _broken_results(chart, findings)
+    if broken:  # a result that a card would cite breaks the FHIR release: judge again without it, and say so
         chart = _without(chart, broken)
-        facts = interpret(chart, knowledge, today, zone)
+        facts = _with_order_defects(interpret(chart, knowledge, today, zone), chart.release)
         findings, failures = checks.run(facts, knowledge)
     rendered = cards.render(
         findings,
@@ -58,14 +59,20 @@ def warm_up() -> None:
     fhir.load_models()
 
 
-def _broken_resources(chart: Chart, facts: Facts, findings: tuple[Finding, ...]) -> dict[str, str]:
+def _with_order_defects(facts: Facts, release: str) -> Facts:
+    """The facts, naming each judged order that breaks its FHIR release; it is judged all the same, as far as read."""
+    defects = [
+        Unused(order.chart.ref, "the order", f"breaks FHIR in {path}; it was read as far as possible", "unreadable")
+        for order in facts.orders
+        for path in fhir.violations(order.chart.raw, release)[:1]
+    ]
+    return replace(facts, unused=(*facts.unused, *defects)) if defects else facts
+
+
+def _broken_results(chart: Chart, findings: tuple[Finding, ...]) -> dict[str, str]:
     """Cited Observations that break FHIR in a field we read: reference -> field."""
-    cited = {
-        entry.reference
-        for finding in findings
-        for entry in finding.inputs
-        if entry.reference.startswith("Observation/")
-    }
+    inputs = (entry for finding in findings for entry in finding.inputs)
+    cited = {entry.reference for entry in inputs if entry.reference.startswith("Observation/")}
     found = {}
     for observation in chart.observations if cited else ():
         if observation.ref in cited and (paths := fhir.violations(observation.raw, chart.release)):
@@ -80,13 +87,16 @@ def _without(chart: Chart, broken: dict[str, str]) -> Chart:
     return replace(chart, observations=kept, unused=(*chart.unused, *unused))
 
 
+@lru_cache(maxsize=8)
 def _wording(knowledge: Knowledge) -> cards.Wording:
     texts = knowledge.cards
     return cards.Wording(
         topic_system=texts.topic_system,
         topics=texts.topics,
-        reason_system=texts.reason_system,
-        reasons=tuple((reason.code, reason.display) for reason in texts.override_reasons),
+        override_reasons=[
+            cards.Coding(code=reason.code, system=texts.reason_system, display=reason.display)
+            for reason in texts.override_reasons
+        ],
         note=texts.note,
         knowledge_version=knowledge.version,
         service_version=__version__,

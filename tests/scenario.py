@@ -1,6 +1,6 @@
 """Clinical scenarios: reading them, rendering one case as a hook request in each FHIR release, judging the cards.
 
-The format is explained in tests/scenarios/README.md. Nothing here knows how the product works: requests are built from
+The format is explained in docs/scenarios.md. Nothing here knows how the product works: requests are built from
 plain JSON, and cards are judged by the contract alone. Every key of a scenario is used or refused, so that a misspelt
 word cannot make a case weaker.
 """
@@ -175,9 +175,7 @@ def render(scenario: Scenario, release: str = "R4") -> Json:
 def bundle(resources: list[Json], kind: str = "searchset") -> Json:
     """A Bundle as servers send it."""
     total = {"total": len(resources)} if kind == "searchset" else {}
-    entries = [
-        {"fullUrl": f"https://fhir.example.org/{r['resourceType']}/{r['id']}", "resource": r} for r in resources
-    ]
+    entries = [{"fullUrl": f"https://fhir.example.org/{r['resourceType']}/{r['id']}", "resource": r} for r in resources]
     return {"resourceType": "Bundle", "type": kind, **total, "entry": entries}
 
 
@@ -358,7 +356,11 @@ def _order(entry: Mapping[str, Any], identifier: str, release: str, *, active: b
     known = "hook order coding as form dose doses every times each code clock weekdays sig route reason note status of"
     _only(entry, f"{known} as_needed from to unselected", f"order {entry.get('order')}")
     kind = "MedicationOrder" if release == "DSTU2" else "MedicationRequest"
-    found: Json = {"resourceType": kind, "id": identifier, "status": entry.get("status", "active" if active else "draft")}
+    found: Json = {
+        "resourceType": kind,
+        "id": identifier,
+        "status": entry.get("status", "active" if active else "draft"),
+    }
     if release != "DSTU2":
         found["intent"] = "order"
     found["patient" if release == "DSTU2" else "subject"] = {"reference": f"Patient/{_subject(entry)}"}
@@ -389,7 +391,9 @@ def _drug_into(found: Json, entry: Mapping[str, Any], release: str) -> Json | No
         concept = {"coding": [{"system": _RXNORM, "code": code, "display": display}], "text": display}
     way = entry.get("as", "concept")
     if way == "concept":
-        found.update({"medication": {"concept": concept}} if release == "R5" else {"medicationCodeableConcept": concept})
+        found.update(
+            {"medication": {"concept": concept}} if release == "R5" else {"medicationCodeableConcept": concept}
+        )
         return None
     if way == "display":
         reference: Json = {"reference": "Medication/unknown", "display": concept["text"]}
@@ -430,7 +434,9 @@ def _dosage(entry: Mapping[str, Any], release: str) -> Json:
 def _kind(one: Mapping[str, Any]) -> Json:
     if "kind" not in one:
         return {}
-    return {"type": {"coding": [{"system": f"{_TERMINOLOGY}/dose-rate-type", "code": one["kind"]}], "text": one["kind"]}}
+    return {
+        "type": {"coding": [{"system": f"{_TERMINOLOGY}/dose-rate-type", "code": one["kind"]}], "text": one["kind"]}
+    }
 
 
 def _amount(text: str) -> Json:
@@ -552,7 +558,9 @@ def _card_differences(expected: Mapping[str, Any], card: Json) -> Iterator[str]:
     if created != [str(code) for code in expected.get("creates", ())]:
         yield f"orders the tests {created}, expected {expected.get('creates', [])}"
     if any(action["type"] == "delete" for action in actions) != bool(expected.get("removes")):
-        yield "removal of the draft is offered" if not expected.get("removes") else "removal of the draft is not offered"
+        yield (
+            "removal of the draft is offered" if not expected.get("removes") else "removal of the draft is not offered"
+        )
 
 
 def _laboratory_code(resource: Json) -> str:
@@ -577,7 +585,9 @@ def read_proposal(resource: Json) -> Dose:
 
 def read_words(text: str) -> Dose:
     """The same of a regimen in a scenario: "450 mg every 12 h", "1.25 mg/kg 3 times weekly", "2 tablets once daily"."""
-    match = re.fullmatch(r"([\d.]+) (\S+) (?:(once|twice|\d+ times) (daily|weekly)|every (\d+) h|(\d+) days a week)", text)
+    match = re.fullmatch(
+        r"([\d.]+) (\S+) (?:(once|twice|\d+ times) (daily|weekly)|every (\d+) h|(\d+) days a week)", text
+    )
     if match is None:
         raise ValueError(f"no regimen: {text!r}")
     amount, unit, count, span, hours, days = match.groups()
@@ -594,9 +604,8 @@ def read_words(text: str) -> Dose:
 # --------------------------------------------------------------------------------------------------------------------
 # Judging the cards against the contract, whatever the case
 
-_FINDING_KEYS = {
-    "checks", "order", "drug", "phase", "inputs", "ordered", "expected", "citations", "knowledgeVersion", "serviceVersion",
-}  # fmt: skip
+_FINDING_ALWAYS = {"checks", "order", "citations", "knowledgeVersion", "serviceVersion"}
+_FINDING_KEYS = _FINDING_ALWAYS | {"drug", "phase", "inputs", "ordered", "expected"}
 _RANK = {"critical": 0, "warning": 1, "info": 2}
 
 
@@ -632,9 +641,9 @@ def _without_drafts(card: Json) -> Json:
 
 
 def _empties(value: Any, path: str) -> Iterator[str]:
-    """Nulls and empty values; the one allowed null is the order of a finding. A suggestion's copy of a draft is the client's."""
+    """Nulls and empty values, but the order of a finding and what a client's own draft holds."""
     if value is None or value in ("", [], {}):
-        if not path.endswith(("cmv-cds.finding.order",)) and path != "cards":
+        if not path.endswith("cmv-cds.finding.order") and path != "cards":
             yield f"empty: {path}"
     elif isinstance(value, dict):
         for key, inner in value.items():
@@ -664,9 +673,8 @@ def _card_breaches(card: Json) -> Iterator[str]:
     finding = card["extension"]["cmv-cds.finding"]
     if finding.keys() - _FINDING_KEYS:
         yield f"unknown key in the finding: {sorted(finding.keys() - _FINDING_KEYS)}"
-    needed = {"checks", "order", "citations", "knowledgeVersion", "serviceVersion"}
-    if needed - finding.keys():
-        yield f"missing in the finding: {sorted(needed - finding.keys())}"
+    if _FINDING_ALWAYS - finding.keys():
+        yield f"missing in the finding: {sorted(_FINDING_ALWAYS - finding.keys())}"
     for entry in finding.get("inputs", ()):
         if not {"name", "value"} <= entry.keys() or entry.keys() - {"name", "value", "unit", "effective", "reference"}:
             yield f"input {entry}"
@@ -711,12 +719,18 @@ def _shape(resource: Json, draft: Json, release: str) -> Iterator[str]:
     if ("doseQuantity" in new) != early or ("doseAndRate" in new) == early:
         yield f"the dose does not stand where {release} has it"
     quantity = new["doseQuantity"] if early else new["doseAndRate"][0].get("doseQuantity", {})
-    if quantity.get("system") != _UCUM or not quantity.get("unit") or quantity.keys() - {"value", "unit", "system", "code"}:
+    if (
+        quantity.get("system") != _UCUM
+        or not quantity.get("unit")
+        or quantity.keys() - {"value", "unit", "system", "code"}
+    ):
         yield f"quantity {quantity}"
     repeat = new["timing"]["repeat"]
     if ("periodUnits" in repeat) != (release == "DSTU2") or ("periodUnit" in repeat) == (release == "DSTU2"):
         yield f"unit of the period: {repeat}"
-    if repeat.keys() & {"timeOfDay", "dayOfWeek", "count", "frequencyMax", "periodMax"} or new["timing"].keys() - {"repeat"}:
+    if repeat.keys() & {"timeOfDay", "dayOfWeek", "count", "frequencyMax", "periodMax"} or new["timing"].keys() - {
+        "repeat"
+    }:
         yield f"timing restates the old order: {new['timing']}"
     if old.get("timing", {}).get("repeat", {}).get("boundsPeriod") != repeat.get("boundsPeriod"):
         yield "the bounds of the order were changed"

@@ -1,12 +1,13 @@
 """Every edge of both dose tables, from both sides, in both phases.
 
-The tables are written here a second time, from the labels, and Cockcroft-Gault is solved here for the creatinine that puts
-a patient just on either side of an edge. Nothing of this comes from mappings/ or from the product's own arithmetic.
+The tables are written here a second time, from the labels, and Cockcroft-Gault is solved here for the creatinine that
+puts a patient just on either side of an edge. Nothing of this comes from mappings/ or the product's own arithmetic.
 """
 
 from dataclasses import dataclass
 from datetime import date
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -61,7 +62,7 @@ def creatinine_at(person: tuple[int, str, int], target: Fraction) -> Fraction:
 
 
 def either_side(person: tuple[int, str, int], edge: int) -> tuple[Fraction, Fraction] | None:
-    """Creatinines to a thousandth: the highest that still rounds up to the edge, and the next; None when not measurable."""
+    """Creatinines to a thousandth: the highest that still rounds up to the edge, and the next; None if implausible."""
     exact = creatinine_at(person, edge - Fraction(1, 2))  # half a millilitre below the edge rounds up to it
     above = Fraction(exact.numerator * 1000 // exact.denominator, 1000)
     if not Fraction(2, 10) <= above <= Fraction(199, 10):
@@ -123,12 +124,10 @@ def edges() -> list[Any]:
     """(drug, phase, person, creatinine, row that holds, row on the other side) on both sides of every edge."""
     found = []
     for drug, rows in TABLES.items():
-        for upper, lower in zip(rows, rows[1:], strict=False):
+        for upper, lower in pairwise(rows):
             for person in PEOPLE:
                 sides = either_side(person, upper.at_least)
-                for creatinine, holds, other in (
-                    ((sides[0], upper, lower), (sides[1], lower, upper)) if sides else ()
-                ):
+                for creatinine, holds, other in ((sides[0], upper, lower), (sides[1], lower, upper)) if sides else ():
                     for phase in REASONS:
                         name = f"{drug} {phase} {person[1]} {person[0]} edge {upper.at_least} at {float(creatinine)}"
                         found.append(pytest.param(drug, phase, person, creatinine, holds, other, id=name))

@@ -5,6 +5,7 @@ import random
 import re
 import unicodedata
 from collections.abc import Iterator
+from contextlib import suppress
 from copy import deepcopy
 from datetime import date
 from decimal import Decimal
@@ -23,7 +24,9 @@ UCUM = "http://unitsofmeasure.org"
 SCENARIOS = load_scenarios()
 REASONS = ("Treatment of CMV disease", "Maintenance", "CMV prophylaxis", "")
 ORDERS = {  # product -> doses met in practice and beyond
-    "ganciclovir injection": [f"{dose} mg/kg" for dose in ("0.3", "0.625", "1.25", "2.5", "3.75", "5", "6", "7.5", "10")],
+    "ganciclovir injection": [
+        f"{dose} mg/kg" for dose in ("0.3", "0.625", "1.25", "2.5", "3.75", "5", "6", "7.5", "10")
+    ],
     "valganciclovir 450 mg tablet": [f"{dose} mg" for dose in ("225", "450", "900", "1350", "1800")],
 }
 TIMINGS = ((1, 8, "h"), (1, 12, "h"), (1, 24, "h"), (1, 48, "h"), (2, 1, "wk"), (3, 1, "wk"), (5, 1, "wk"))
@@ -171,7 +174,7 @@ def test_order_and_repetition_of_results_do_not_matter(
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: f"{s.file}: {s.name}")
 def test_order_and_repetition_of_entries_do_not_matter(scenario: Scenario, judge: Judge) -> None:
-    """Every Bundle of the prefetched data backwards, its first entry twice. (The orders judged keep their place.)"""
+    """Every Bundle of the prefetched data backwards, its first entry twice; the orders judged keep their place."""
     original = render(scenario)
     mixed = deepcopy(original)
     for value in mixed["prefetch"].values():
@@ -186,8 +189,14 @@ def test_order_and_repetition_of_entries_do_not_matter(scenario: Scenario, judge
 
 
 @reproducible
-@given(patient=patients, order=orders.filter(lambda order: order["reason"]), steps=st.lists(st.integers(1, 300), max_size=6))
-def test_worse_kidneys_never_make_too_much_less_severe(patient: Json, order: Json, steps: list[int], judge: Judge) -> None:
+@given(
+    patient=patients,
+    order=orders.filter(lambda order: order["reason"]),
+    steps=st.lists(st.integers(1, 300), max_size=6),
+)
+def test_worse_kidneys_never_make_too_much_less_severe(
+    patient: Json, order: Json, steps: list[int], judge: Judge
+) -> None:
     """For one order of a stated phase and a steady creatinine, severity of "too much" only grows with the creatinine.
 
     "Not recommended" counts as the most severe. Too little and a wrong interval are no part of this: they end as the
@@ -241,7 +250,7 @@ def _lost_inputs(request: Json, scenario: Scenario) -> Iterator[tuple[str, Json]
     for part in ("reasonCode", "note", "dosageInstruction"):
         body = deepcopy(request)
         drafts = body["context"].get("draftOrders") or body["context"]["medications"]
-        if any([entry["resource"].pop(part, None) for entry in drafts["entry"]]):
+        if sum(entry["resource"].pop(part, None) is not None for entry in drafts["entry"]):
             yield f"{part} of the draft is gone", body
 
 
@@ -249,7 +258,24 @@ def _lost_inputs(request: Json, scenario: Scenario) -> Iterator[tuple[str, Json]
 # Requests that nobody should send
 
 Path = tuple[str | int, ...]
-JUNK = (None, "", [], {}, 0, -1, 1e308, 10**400, True, "x", "2026-13-45", ["x"], {"x": None}, [[]], "\u202egnp.exe", "9" * 500)
+JUNK: tuple[Any, ...] = (
+    None,
+    "",
+    [],
+    {},
+    0,
+    -1,
+    1e308,
+    10**400,
+    True,
+    "x",
+    "2026-13-45",
+    ["x"],
+    {"x": None},
+    [[]],
+    "\u202egnp.exe",
+    "9" * 500,
+)
 
 
 def _paths(value: Any, path: Path = ()) -> Iterator[Path]:
@@ -273,6 +299,12 @@ def _holder(value: Any, path: Path) -> Any:
     return value
 
 
+def _held(holder: Any, step: str | int) -> bool:
+    if isinstance(holder, list):
+        return isinstance(step, int) and step < len(holder)
+    return isinstance(holder, dict) and step in holder
+
+
 def _damaged(request: Json, seed: int) -> Json:
     """The request with one to four nodes deleted or replaced by something that does not belong there."""
     chance = random.Random(seed)
@@ -280,9 +312,8 @@ def _damaged(request: Json, seed: int) -> Json:
     paths = list(_paths(body))
     for path in chance.sample(paths, min(len(paths), chance.randint(1, 4))):
         holder = _holder(body, path)
-        if not (isinstance(holder, dict) and path[-1] in holder):
-            if not (isinstance(holder, list) and isinstance(path[-1], int) and path[-1] < len(holder)):
-                continue
+        if not _held(holder, path[-1]):
+            continue
         if chance.random() < 0.4:
             del holder[path[-1]]
         else:
@@ -301,7 +332,7 @@ def test_damaged_requests_are_answered_or_refused(index: int, seed: int, client_
     )
     assert response.status_code in (200, 400), text
     if response.status_code == 200:
-        cards = response.json["cards"]
+        cards = response.get_json()["cards"]
         assert breaches(cards, {}) == [], text
         assert not any("internal error" in card["summary"] for card in cards), text
 
@@ -314,10 +345,8 @@ def test_damaged_requests_make_no_check_raise(index: int, seed: int, judge: Judg
     body["hook"] = scenario.hook
     if 10**400 in _leaves(body):
         return  # a number that orjson cannot write; the test above sends it as text
-    try:
+    with suppress(BadRequest):
         judge(body, scenario.today)
-    except BadRequest:
-        pass
 
 
 def _leaves(value: Any) -> list[Any]:
@@ -346,9 +375,7 @@ NASTY = (
     "<!-- hidden",
     "mailto:x@evil.example",
 )
-_LIVE = re.compile(
-    r"<[A-Za-z/!?]|\]\(|https?://evil|www\.evil|javascript:|mailto:x|&lt;b|&#60;|`|@evil", re.IGNORECASE
-)
+_LIVE = re.compile(r"<[A-Za-z/!?]|\]\(|https?://evil|www\.evil|javascript:|mailto:x|&lt;b|&#60;|`|@evil", re.IGNORECASE)
 
 
 @settings(reproducible, max_examples=1000)
@@ -357,18 +384,20 @@ def test_words_of_a_request_are_harmless_in_the_answer(index: int, seed: int, cl
     scenario = SCENARIOS[index]
     chance = random.Random(seed)
     body = render(scenario, scenario.releases[seed % len(scenario.releases)])
-    texts = [p for p in _paths(body) if isinstance(_holder(body, p)[p[-1]], str) and p[-1] not in ("hook", "resourceType")]
+    texts = [
+        p for p in _paths(body) if isinstance(_holder(body, p)[p[-1]], str) and p[-1] not in ("hook", "resourceType")
+    ]
     for path in chance.sample(texts, min(len(texts), chance.randint(1, 6))):
         holder = _holder(body, path)
         word = chance.choice(NASTY)
         holder[path[-1]] = chance.choice((f"{holder[path[-1]]} {word}", f"{word} {holder[path[-1]]}", word))
     response = client_on(scenario.today).post(f"/cds-services/{scenario.service}", json=body)
     assert response.status_code in (200, 400)
-    for text in _strings(response.json):
+    for text in _strings(response.get_json()):
         assert not _LIVE.search(text), text
         odd = [c for c in text.replace("\n", "") if unicodedata.category(c) in ("Cc", "Cf", "Co", "Cs", "Zl", "Zp")]
         assert odd == [], text
-    for card in response.json.get("cards", ()):
+    for card in response.get_json().get("cards", ()):
         assert "**bold**" not in card["detail"]
         assert "\n" not in card["summary"]
 

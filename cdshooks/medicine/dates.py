@@ -11,7 +11,7 @@ def moment_of(text: str, zone: tzinfo) -> datetime | None:
     if "T" not in text:
         return None
     try:
-        found = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        found = datetime.fromisoformat(text)
     except ValueError:
         return None
     return found if found.tzinfo else found.replace(tzinfo=zone)

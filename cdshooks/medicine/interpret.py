@@ -5,9 +5,9 @@ Decides once, before any check: whose data it is, which results may be used, whi
 
 from collections.abc import Iterable
 from datetime import date, tzinfo
-from functools import partial
+from functools import lru_cache, partial
 
-from cdshooks.medicine.codes import Analyte
+from cdshooks.medicine.codes import Analyte, Codes, Meaning
 from cdshooks.medicine.dates import day_of, is_partial
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.orders import read_order, short
@@ -193,7 +193,7 @@ def _problems(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, unu
         since = day_of(event.on, zone)
         if since and since > today:
             continue  # planned, not yet true
-        for concept, kind, modality in knowledge.codes.concepts(event.code):
+        for concept, kind, modality in _concepts(knowledge.codes, event.code):
             name = f"dialysis:{modality}" if concept in knowledge.codes.groups["dialysis_current"] else concept
             text = short(event.code.words[0]) if event.code.words else ""
             yield Problem(name, text, since, event.ref, kind, event.resource_type)
@@ -202,6 +202,12 @@ def _problems(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, unu
         unused.append(
             Unused("", f"{what} of the problem list or history", "of another patient; not used", "other patient")
         )
+
+
+@lru_cache(maxsize=4096)
+def _concepts(codes: Codes, code: Concept) -> tuple[Meaning, ...]:
+    """`codes.concepts`, remembered: the same diagnoses come again and again."""
+    return codes.concepts(code)
 
 
 def _is_over(event: ChartEvent, today: date, zone: tzinfo) -> bool:

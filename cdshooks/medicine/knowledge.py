@@ -399,7 +399,7 @@ def _routes(root: Traversable, rule: RouteRule) -> Routes:
     return Routes(by_code, by_text, frozenset(rule.local) | {"local"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Knowledge:
     """All knowledge, loaded and checked. `version` is a short hash over the folder."""
 

@@ -4,7 +4,8 @@ One card per order and topic, most severe first. Words that came with the reques
 string of the answer; only a suggestion's copy of the draft carries them as they came.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import NAMESPACE_URL, uuid5
 
@@ -78,15 +79,13 @@ class Card(_Wire):
     extension: dict[str, Any]
 
 
-class Wording(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Wording:
     """What a card needs from the knowledge: names, reasons, versions."""
 
-    model_config = ConfigDict(frozen=True)
-
     topic_system: str
-    topics: dict[str, str]
-    reason_system: str
-    reasons: tuple[tuple[str, str], ...]
+    topics: Mapping[str, str]
+    override_reasons: list[Coding]
     note: str
     knowledge_version: str
     service_version: str
@@ -131,9 +130,7 @@ def _card(
         source=Source(label=f"{cite.source}, {cite.section}", url=cite.url or None, topic=topic),
         suggestions=suggestions or None,
         selectionBehavior="any" if suggestions else None,
-        overrideReasons=[Coding(code=c, system=wording.reason_system, display=d) for c, d in wording.reasons]
-        if first.indicator > Indicator.INFO
-        else None,
+        overrideReasons=wording.override_reasons if first.indicator > Indicator.INFO else None,
         extension={"cmv-cds.finding": _explanation(findings, wording)},
     )
 

@@ -52,12 +52,14 @@ def read_chart(call: HookCall, release: str = "auto") -> Chart:
         elif kind in ORDER_TYPES:
             medications.append(FhirOrder(resource, f"medication list {len(medications) + 1}", call.medications))
     gaps = call.prefetch.gaps
-    found_release = release if release != "auto" else recognise_release((*call.orders, *call.drafts))
+    if release == "auto":
+        orders = (*call.orders, *call.drafts)
+        release = recognise_release(orders or tuple(order.raw for order in medications))
     medications_gap = gaps["medications"]
     return Chart(
         patient_id=call.patient_id,
         hook=call.hook,
-        release=found_release,
+        release=release,
         patient=patient,
         judged=tuple(FhirOrder(o, f"draft {i}", call.medications) for i, o in enumerate(call.orders, 1)),
         drafts=tuple(FhirOrder(o, f"other draft {i}", call.medications) for i, o in enumerate(call.drafts, 1)),
@@ -480,7 +482,7 @@ def _validator(release: str, kind: str) -> Callable[[Json], object]:
 def load_models() -> None:
     """Import the models of every release that `violations` can ask for."""
     for release in RELEASES:
-        for kind in ("Patient", "Observation"):
+        for kind in _FIELDS:
             _validator(release, kind)
 
 
@@ -489,9 +491,7 @@ def violations(resource: Mapping[str, Any], release: str) -> tuple[str, ...]:
 
     Known deviations are mended on a copy first. Absence is judged by whoever needs the value.
     """
-    kind = str(resource.get("resourceType"))
-    if kind not in _FIELDS:
-        return ()
+    kind = str(resource.get("resourceType")).replace("MedicationOrder", "MedicationRequest")
     picked = {name: _mended(resource[name]) for name in _FIELDS[kind] if resource.get(name) is not None}
     for name in ("dosageInstruction", "reasonCode"):
         if isinstance(picked.get(name), dict):
@@ -510,6 +510,8 @@ def _mended(value: Any) -> Any:
     """A copy without nulls and empty members, and with `doseAndRate` as the array it should be."""
     if isinstance(value, dict):
         kept = {k: _mended(v) for k, v in value.items() if v not in (None, "", [], {}) and k != "extension"}
+        if "periodUnits" in kept:  # DSTU2
+            kept["periodUnit"] = kept.pop("periodUnits")
         if isinstance(kept.get("doseAndRate"), dict):
             kept["doseAndRate"] = [kept["doseAndRate"]]
         return kept

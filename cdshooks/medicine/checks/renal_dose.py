@@ -169,7 +169,7 @@ def _comparisons(case: _Judged, ordered: Regimen, row: Band | DialysisRow | Vari
 
 
 def _not_compared(case: _Judged, row: Band | DialysisRow, ordered: Regimen) -> Finding:
-    """The order and the table speak of the dose in units that do not meet (on dialysis no weight is asked for before)."""
+    """Order and table give the dose in units that do not meet: mg against mg/kg without a weight, or mg/m2."""
     weight = case.facts.newest("weight")
     lacking = f"weight {weight.why.value}" if isinstance(weight, Missing) else f"the label doses in {case.table.unit}"
     because = f"The label has {case.expected(row)}; a dose in {ordered.unit} cannot be compared with it: {lacking}."
