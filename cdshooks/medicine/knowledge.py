@@ -19,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from cdshooks.errors import KnowledgeError
 from cdshooks.medicine.codes import Codes, load_codes
 from cdshooks.medicine.dosage import regimen_wording
-from cdshooks.medicine.dose_words import DoseWords, load_dose_words
+from cdshooks.medicine.dosage.words import DoseWords, load_dose_words
 from cdshooks.medicine.yaml_file import read_yaml
 from cdshooks.model import Citation, Concept, Phase, Regimen
 

@@ -3,7 +3,7 @@
 from decimal import ROUND_HALF_UP, Decimal
 
 from cdshooks.medicine.dosage import regimen_wording
-from cdshooks.medicine.dose_words import DoseWords, spelling
+from cdshooks.medicine.dosage.words import DoseWords, spelling
 from cdshooks.medicine.knowledge import Knowledge, TableRegimen
 from cdshooks.model import Lab, Missing, Order, Proposal
 

@@ -1,6 +1,6 @@
 """The words of dosage instructions, as data: units, numbers, units of time and phrases.
 
-Read once from `sig.yaml` and `codes/timing.csv` (their heads explain the notation); `sig.py` reads texts with them.
+Read once from `sig.yaml` and `codes/timing.csv` (their heads explain the notation); `sig` reads texts with them.
 This module knows the notation, not what a dose is.
 """
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from cdshooks.medicine.dose_words import DoseWords, Unit, pieces
+from cdshooks.medicine.dosage.words import DoseWords, Unit, pieces
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Reading an order honestly: dosage instructions, structured or as text, become one regimen, or a reason why not.
 
-Every statement of the dose and of the frequency has to agree with the others (`dose_amount`, `dose_timing`); texts are
+Every statement of the dose and of the frequency has to agree with the others (`amount`, `timing`); texts are
 read by `sig`. What cannot be read with certainty is refused in words: a wrong guess is worse than none. No patient, no
 expected dose, no FHIR here.
 """
@@ -11,13 +11,13 @@ from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
 
-from cdshooks.medicine.dose_amount import Dose, entry_amount, in_mg, one_dose
-from cdshooks.medicine.dose_timing import Often, read_timing
-from cdshooks.medicine.dose_wording import often_wording, quote
-from cdshooks.medicine.dose_wording import regimen_wording as regimen_wording
-from cdshooks.medicine.dose_words import DoseWords
-from cdshooks.medicine.dose_words import load_dose_words as load_dose_words
-from cdshooks.medicine.sig import Sig, read_sig
+from cdshooks.medicine.dosage.amount import Dose, entry_amount, in_mg, one_dose
+from cdshooks.medicine.dosage.sig import Sig, read_sig
+from cdshooks.medicine.dosage.timing import Often, read_timing
+from cdshooks.medicine.dosage.wording import often_wording, quote
+from cdshooks.medicine.dosage.wording import regimen_wording as regimen_wording
+from cdshooks.medicine.dosage.words import DoseWords
+from cdshooks.medicine.dosage.words import load_dose_words as load_dose_words
 from cdshooks.model import Dosage, Product, Regimen, Unread
 
 _NO_PART_OF_A_DOSE = ("route", "site", "method")  # unreadable fields of an instruction that others report

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 
-from cdshooks.medicine.dose_wording import plain, quote
-from cdshooks.medicine.dose_words import DoseWords
-from cdshooks.medicine.sig import Rate, Schedule, Sig, read_code, read_sig
+from cdshooks.medicine.dosage.sig import Rate, Schedule, Sig, read_code, read_sig
+from cdshooks.medicine.dosage.wording import plain, quote
+from cdshooks.medicine.dosage.words import DoseWords
 from cdshooks.model import Concept, Timing, Unread
 
 

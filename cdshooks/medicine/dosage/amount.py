@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from cdshooks.medicine.dose_timing import Often
-from cdshooks.medicine.dose_wording import plain, quote, span
-from cdshooks.medicine.dose_words import DoseWords, Unit, spelling
-from cdshooks.medicine.sig import Amount
+from cdshooks.medicine.dosage.sig import Amount
+from cdshooks.medicine.dosage.timing import Often
+from cdshooks.medicine.dosage.wording import plain, quote, span
+from cdshooks.medicine.dosage.words import DoseWords, Unit, spelling
 from cdshooks.model import DoseEntry, Product, Quantity, Unread
 
 _KINDS = ("ordered", "calculated", "admin-amount", "", "text")  # of two statements of a dose, the earlier one is shown

@@ -1,6 +1,6 @@
 """Reading the text of a dosage instruction ("900 mg PO BID x 21 days") into the statements it makes.
 
-A text becomes tokens, tokens become phrases (the longest that fits, see `dose_words.py`), phrases become statements
+A text becomes tokens, tokens become phrases (the longest that fits, see `words`), phrases become statements
 about the dose, the frequency and what else was said. Nothing is guessed: a number that no phrase explains is listed as
 `unplaced`, and whoever needs the text to know the dose has to refuse it then. No FHIR, no product, no strengths here.
 """
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fractions import Fraction
 
-from cdshooks.medicine.dose_words import DoseWords as DoseWords
-from cdshooks.medicine.dose_words import Number, Phrase, Phrases, Unit
-from cdshooks.medicine.sig_tokens import Token, tokens
+from cdshooks.medicine.dosage.tokens import Token, tokens
+from cdshooks.medicine.dosage.words import DoseWords as DoseWords
+from cdshooks.medicine.dosage.words import Number, Phrase, Phrases, Unit
 from cdshooks.model import Unread
 
 Rate = tuple[Fraction, Fraction]  # administrations per day, lowest and highest
