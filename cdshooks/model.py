@@ -394,7 +394,11 @@ class Results(Protocol):
 
     @property
     def unused(self) -> tuple[Unused, ...]:
-        """What was met and not used: all of it when nothing is usable, else what stands before the newest."""
+        """What was not used: all of it when nothing is usable, else at least what stands before the newest."""
+
+    @property
+    def met(self) -> tuple[Unused, ...]:
+        """What was not used of the results that some check has looked at so far; looks at no further one."""
 
 
 @dataclass(frozen=True, slots=True)

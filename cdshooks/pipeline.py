@@ -3,6 +3,7 @@
 Pure: everything it needs is in its arguments. The service and the command line both come through here.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, tzinfo
 from functools import lru_cache
@@ -49,7 +50,7 @@ def evaluate(call: HookCall, *, knowledge: Knowledge, today: date, zone: tzinfo,
         hook_instance=call.hook_instance,
         patient_id=call.patient_id,
         release=chart.release,
-        remarks=[f"Only the first page of {key} was sent: the list is incomplete." for key in sorted(chart.incomplete)],
+        remarks=tuple(_remarks(facts)),
     )
     return Answer(rendered, findings, failures)
 
@@ -57,6 +58,17 @@ def evaluate(call: HookCall, *, knowledge: Knowledge, today: date, zone: tzinfo,
 def warm_up() -> None:
     """Load what the first call would have to wait for: the FHIR models."""
     fhir.load_models()
+
+
+def _remarks(facts: Facts) -> Iterator[str]:
+    """What the reader of any card of this call should know about the data."""
+    for key in sorted(facts.incomplete):
+        yield f"Only the first page of {key} was sent: the list is incomplete."
+    if facts.orders:
+        for results in facts.results.values():
+            for entry in results.met:
+                if entry.kind in ("withdrawn", "future"):
+                    yield f"Not used: {entry.what} {entry.why}."
 
 
 def _with_order_defects(facts: Facts, release: str) -> Facts:

@@ -433,7 +433,7 @@ def test_the_order_of_other_codings_does_not_matter(loinc: list[str], icd: list[
 def test_default_routes() -> None:
     routes = {key: drug.default_route for key, drug in CODES.drugs.items()}
     assert routes["valganciclovir"] == {"tablet": "oral", "solution": "oral", "": "oral"}
-    assert routes["ganciclovir"] == {"injection": "intravenous", "capsule": "oral"}
+    assert routes["ganciclovir"] == {"injection": "intravenous", "capsule": "oral", "": "intravenous"}
     assert routes["foscarnet"][""] == "intravenous"
 
 

@@ -321,7 +321,7 @@ def _damaged(request: Json, seed: int) -> Json:
     return body
 
 
-@settings(reproducible, max_examples=1500)
+@settings(reproducible, max_examples=800)
 @given(index=st.integers(0, len(SCENARIOS) - 1), seed=st.integers(0, 2**32))
 def test_damaged_requests_are_answered_or_refused(index: int, seed: int, client_on: ClientOn) -> None:
     scenario = SCENARIOS[index]
@@ -378,7 +378,7 @@ NASTY = (
 _LIVE = re.compile(r"<[A-Za-z/!?]|\]\(|https?://evil|www\.evil|javascript:|mailto:x|&lt;b|&#60;|`|@evil", re.IGNORECASE)
 
 
-@settings(reproducible, max_examples=1000)
+@settings(reproducible, max_examples=500)
 @given(index=st.integers(0, len(SCENARIOS) - 1), seed=st.integers(0, 2**32))
 def test_words_of_a_request_are_harmless_in_the_answer(index: int, seed: int, client_on: ClientOn) -> None:
     scenario = SCENARIOS[index]

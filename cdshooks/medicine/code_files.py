@@ -95,6 +95,7 @@ class DrugForm(Entry):
     route: str
     strengths_mg: frozenset[Decimal] = frozenset()
     mg_per_ml: frozenset[Decimal] = frozenset()
+    sold: StrictBool = True  # False: met in drug lists, no longer on the market
     note: str = ""
 
 
@@ -108,9 +109,9 @@ class Drug(Entry):
 
     @property
     def default_route(self) -> dict[str, str]:
-        """Route by form; for the unknown form "" only where all forms share one route."""
+        """Route by form; for the unknown form "" only where all forms on the market share one route."""
         routes = {form: entry.route for form, entry in self.forms.items()}
-        distinct = set(routes.values())
+        distinct = {entry.route for entry in self.forms.values() if entry.sold}
         return routes | {"": distinct.pop()} if len(distinct) == 1 else routes
 
     def is_sold(self, form: str, *, strength_mg: Decimal | None = None, mg_per_ml: Decimal | None = None) -> bool:

@@ -63,6 +63,11 @@ class AnalyteResults:
         self.newest()
         return tuple(self._unused)
 
+    @property
+    def met(self) -> tuple[Unused, ...]:
+        """What was not used of the results looked at so far."""
+        return tuple(self._unused)
+
     def _reader(self) -> Iterator[Lab]:
         if self._rest is None:
             self._rest = self._read()

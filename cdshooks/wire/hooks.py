@@ -320,7 +320,7 @@ def _resources(value: Json | None, path: str, medications: dict[str, Json]) -> l
 
 
 def _entries(bundle: Json, path: str, medications: dict[str, Json]) -> Iterator[Json]:
-    """The resource of each entry that holds one; a lone entry not wrapped in an array is taken as one."""
+    """The resource of each entry that holds one with a type; a lone entry not wrapped in an array is taken as one."""
     entries = bundle.get("entry")
     if entries is None:
         return
@@ -330,8 +330,8 @@ def _entries(bundle: Json, path: str, medications: dict[str, Json]) -> Iterator[
         raise BadRequest(f"{path}.entry has the wrong type", f"{path}.entry")
     for entry in entries:
         resource = entry.get("resource") if isinstance(entry, dict) else None
-        if isinstance(resource, dict):
-            if resource.get("resourceType") == "Medication":
+        if isinstance(resource, dict) and isinstance(resource.get("resourceType"), str):
+            if resource["resourceType"] == "Medication":
                 medications[f"Medication/{resource.get('id', '')}"] = resource
                 medications[str(entry.get("fullUrl", ""))] = resource
             yield resource
@@ -389,7 +389,7 @@ class _PrefetchReader:
             return self._gap(keys, Why.FETCH_FAILED)
         if value["resourceType"] == "Bundle":
             return self._bundle(key, keys, known, value)
-        return self._keep(key, keys, known, [value])
+        return self._keep(keys, known, [value])
 
     def _bundle(self, key: str, keys: tuple[str, ...], known: bool, bundle: Json) -> None:
         try:
@@ -399,43 +399,44 @@ class _PrefetchReader:
                 self.unreadable.append(key)
                 self._gap(keys, Why.UNUSABLE, "the Bundle sent cannot be read")
             return
-        outcomes = [resource for resource in entries if resource.get("resourceType") == "OperationOutcome"]
-        found = [resource for resource in entries if resource.get("resourceType") != "OperationOutcome"]
-        links = bundle.get("link")
-        if isinstance(links, list) and any(isinstance(link, dict) and link.get("relation") == "next" for link in links):
-            self.incomplete.update(keys or (EVENT_KEYS.get(str(r.get("resourceType")), "") for r in found))
+        outcomes = [resource for resource in entries if resource["resourceType"] == "OperationOutcome"]
+        found = [resource for resource in entries if resource["resourceType"] != "OperationOutcome"]
         failed = any(_is_error(outcome) for outcome in outcomes)
         if not found:
             return self._gap(keys, Why.FETCH_FAILED if failed else Why.NONE_ON_FILE)
-        if failed:
-            self.incomplete.update(keys)
-        return self._keep(key, keys, known, found)
+        links = bundle.get("link")
+        links = links if isinstance(links, list) else []
+        if failed or any(isinstance(link, dict) and link.get("relation") == "next" for link in links):
+            self.incomplete.update(keys or (k for resource in found for k in _keys_of(resource["resourceType"])))
+        return self._keep(keys, known, found)
 
-    def _keep(self, key: str, keys: tuple[str, ...], known: bool, found: list[Json]) -> None:
+    def _keep(self, keys: tuple[str, ...], known: bool, found: list[Json]) -> None:
         self.with_data.update(keys)
         for resource in found:
-            kind = resource.get("resourceType")
+            kind = resource["resourceType"]
+            if not known or kind == "Patient":
+                self.with_data.update(_keys_of(kind))
             if kind == "Patient":
                 self.patients.append(resource)
-                self.with_data.add("patient")
-                continue
-            if kind == "Medication":
+            elif kind == "Medication":
                 self.medications.setdefault(f"Medication/{resource.get('id', '')}", resource)
-                continue
-            self.resources.append(resource)
-            if not known:
-                if kind == "Observation":
-                    self.with_data.update(OBSERVATION_GROUPS)
-                elif kind in EVENT_KEYS:
-                    self.with_data.add(EVENT_KEYS[kind])
-                elif kind in ORDER_TYPES:
-                    self.with_data.add("medications")
+            else:
+                self.resources.append(resource)
 
     def _gap(self, keys: tuple[str, ...], why: Why, detail: str = "") -> None:
         for key in keys:
             # a failed or unreadable answer is not undone by an empty one that came under another key
             if key not in self.gaps or self.gaps[key].why is Why.NONE_ON_FILE:
                 self.gaps[key] = Missing(why, detail)
+
+
+def _keys_of(kind: str) -> tuple[str, ...]:
+    """The published keys for resources of this type; a resource is known by its type, not by its key."""
+    if kind == "Observation":
+        return OBSERVATION_GROUPS
+    if kind in ORDER_TYPES:
+        return ("medications",)
+    return ("patient",) if kind == "Patient" else (EVENT_KEYS[kind],) if kind in EVENT_KEYS else ()
 
 
 def _is_error(outcome: Json) -> bool:
