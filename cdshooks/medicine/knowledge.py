@@ -272,6 +272,7 @@ class KidneyRule(_Entry):
 
     kind: Literal["kidney"]
     id: str
+    title: str
     reviewed: str
     cockcroft_gault: CockcroftGault
     schwartz: Schwartz
@@ -288,6 +289,7 @@ class JudgementRule(_Entry):
 
     kind: Literal["judgement"]
     id: str
+    title: str
     reviewed: str
     tolerance: Annotated[Decimal, Field(gt=0, lt=1)]
     strong: Annotated[Decimal, Field(gt=0, lt=1)]
@@ -315,6 +317,7 @@ class PhaseRule(_Entry):
 
     kind: Literal["phases"]
     id: str
+    title: str
     reviewed: str
     words: PhaseWords
     another_time: tuple[str, ...]
