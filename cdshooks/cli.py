@@ -5,7 +5,6 @@ Imports stand inside the commands, so that a light one does not wait for the web
 
 import os
 import sys
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,17 +98,22 @@ def knowledge_check(folder: Path | None) -> None:
 def knowledge_list() -> None:
     """List the rules with their sources."""
     from rich.console import Console
-    from rich.table import Table
 
     from cdshooks.medicine.knowledge import load_knowledge
     from cdshooks.service.catalogue import describe_rules
 
     loaded = load_knowledge(_settings(None).mappings)
-    table = Table("rule", "drug", "title", "sources", "reviewed", title=f"Knowledge {loaded.version}")
+    console = Console(highlight=False, soft_wrap=True)
     for rule in describe_rules(loaded):
-        sources = "\n".join(_cited(citation) for citation in rule["citations"])
-        table.add_row(rule["id"], rule.get("drug", ""), rule.get("title", ""), sources, rule.get("reviewed", "none"))
-    Console().print(table)
+        drug = f" ({rule['drug']})" if "drug" in rule else ""
+        console.print(f"[bold]{rule['id']}[/bold]{drug}, reviewed: {rule['reviewed']}")
+        console.print(f"  {rule['title']}")
+        sections: dict[str, list[str]] = {}
+        for citation in rule["citations"]:
+            sections.setdefault(citation["source"], []).append(citation["section"])
+        for source, named in sections.items():
+            console.print(f"  - {source}: {'; '.join(named)}", style="dim")
+    console.print(f"\n{_counts(loaded)}")
 
 
 @knowledge.command("show")
@@ -143,11 +147,6 @@ def _settings(config: Path | None, *, today: datetime | None = None, open_to_all
 def _counts(loaded: "Knowledge") -> str:
     """What was loaded, in one line."""
     return f"{len(loaded.rules)} rules, {len(loaded.sources)} sources, version {loaded.version}: ok"
-
-
-def _cited(citation: Mapping[str, str]) -> str:
-    """A citation without its address."""
-    return ", ".join(citation[name] for name in ("source", "section", "version") if name in citation)
 
 
 if __name__ == "__main__":
