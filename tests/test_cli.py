@@ -15,7 +15,8 @@ from click.testing import CliRunner, Result
 
 from cdshooks import __version__
 from cdshooks.cli import main
-from cdshooks.medicine.knowledge import RenalDoseRule, load_knowledge
+from cdshooks.medicine.knowledge import load_knowledge
+from cdshooks.medicine.rules import RenalDoseRule
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cdshooks.medicine.kidney import Kidney, assess
-from cdshooks.medicine.knowledge import Knowledge, RenalDoseRule
+from cdshooks.medicine.knowledge import Knowledge
+from cdshooks.medicine.rules import RenalDoseRule
 from cdshooks.model import Facts, Order
 
 

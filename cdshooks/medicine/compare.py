@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from cdshooks.medicine.knowledge import TableRegimen
+from cdshooks.medicine.rules import TableRegimen
 from cdshooks.model import Lab, Missing, Phase, Regimen
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from functools import lru_cache
 
-from cdshooks.medicine.knowledge import PhaseRule
+from cdshooks.medicine.rules import PhaseRule
 from cdshooks.model import Intent, Lab, Missing, Phase, Problem, Why
 
 _PUNCTUATION = re.compile(r"[,.;:()\[\]\n/]|\s-\s")

@@ -5,7 +5,8 @@ from typing import TypeAlias
 
 from cdshooks.medicine.case import Case, cases
 from cdshooks.medicine.checks import data_quality, renal_dose, renal_function
-from cdshooks.medicine.knowledge import Cite, Knowledge
+from cdshooks.medicine.knowledge import Knowledge
+from cdshooks.medicine.rules import Cite
 from cdshooks.model import Facts, Finding, Indicator
 
 Check: TypeAlias = Callable[[Case], Iterable[Finding]]

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from cdshooks.medicine.case import Case
 from cdshooks.medicine.kidney import Kidney
-from cdshooks.medicine.knowledge import Cite, Knowledge
+from cdshooks.medicine.knowledge import Knowledge
+from cdshooks.medicine.rules import Cite
 from cdshooks.model import ChartOrder, Facts, Finding, Indicator, Missing, Order, Unread, Why
 
 _UNSEEN = (Why.NOT_SENT, Why.FETCH_FAILED, Why.UNUSABLE)

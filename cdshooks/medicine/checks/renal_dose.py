@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from cdshooks.medicine.case import Case
 from cdshooks.medicine.compare import Comparison, compare, in_table_unit
 from cdshooks.medicine.kidney import Kidney
-from cdshooks.medicine.knowledge import Band, DialysisRow, Knowledge, RenalDoseRule, TableRegimen, Variant
+from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.propose import proposal
+from cdshooks.medicine.rules import Band, DialysisRow, RenalDoseRule, TableRegimen, Variant
 from cdshooks.model import Facts, Finding, Indicator, Missing, Order, Phase, Proposal, Regimen
 
 _STABLE_NAME = "maintenance or prophylaxis"

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from cdshooks.medicine.case import Case
 from cdshooks.medicine.kidney import Kidney
-from cdshooks.medicine.knowledge import Cite, Knowledge, RenalDoseRule
+from cdshooks.medicine.knowledge import Knowledge
+from cdshooks.medicine.rules import Cite, RenalDoseRule
 from cdshooks.model import Facts, Finding, Indicator, Lab, Order, Phase, Why
 
 

@@ -1,0 +1,360 @@
+"""Models of the rule files in mappings/: what a pharmacist may write, and which slips are refused.
+
+One model per `kind`. Every figure carries its source. Reading the files is the business of `knowledge`.
+"""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from cdshooks.medicine.dosage import regimen_wording
+from cdshooks.model import Phase, Regimen
+
+
+class Entry(BaseModel):
+    """Base of every entry: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class Cite(Entry):
+    """Where a figure comes from: a key of sources.yaml and a section (quoted, so that 2.10 stays 2.10)."""
+
+    source: str
+    section: Annotated[str, Field(strict=True, min_length=1)]
+
+
+class Source(Entry):
+    """One label or paper of sources.yaml."""
+
+    title: str
+    version: Annotated[str, Field(strict=True)]
+    url: str = ""
+    seen: Literal["label", "secondary", "design", "memory"]
+    checked: str
+
+
+def _measure(value: Any) -> Any:
+    """`450 mg` or `12 h` as (number, unit)."""
+    if isinstance(value, str):
+        number, _, unit = value.strip().partition(" ")
+        return number, unit
+    return value
+
+
+Measure = Annotated[tuple[Annotated[Decimal, Field(gt=0)], str], BeforeValidator(_measure)]
+_HOURS = {"h": 1, "d": 24, "wk": 168}
+
+
+class TableRegimen(Entry):
+    """A regimen of a dose table: `{dose: 450 mg, every: 12 h}` or `{dose: 450 mg, times: 2, each: 1 wk}`."""
+
+    dose: Measure
+    every: Measure | None = None
+    times: Annotated[int, Field(gt=0)] | None = None
+    each: Measure | None = None
+    after_dialysis: bool = False
+
+    @model_validator(mode="after")
+    def _one_way_to_say_when(self) -> "TableRegimen":
+        if (self.every is None) == (self.times is None or self.each is None):
+            raise ValueError("give either `every: 12 h`, or `times: 2` with `each: 1 wk`")
+        if self.span[1] not in _HOURS:
+            raise ValueError(f"period unit {self.span[1]!r} is not one of h, d, wk")
+        return self
+
+    @property
+    def frequency(self) -> int:
+        """Administrations per period."""
+        return self.times or 1
+
+    @property
+    def span(self) -> tuple[Decimal, str]:
+        """The period: (length, h | d | wk)."""
+        return self.every or self.each or (Decimal(0), "")
+
+    @property
+    def per_day(self) -> Decimal:
+        """Administrations per day, on average."""
+        length, unit = self.span
+        return Decimal(24 * self.frequency) / (length * _HOURS[unit])
+
+    @property
+    def regimen(self) -> Regimen:
+        """As a regimen with its wording."""
+        number, unit = self.dose
+        words = regimen_wording(number, number, unit, self.per_day, self.after_dialysis)
+        return Regimen(number, number, unit, self.per_day, after_dialysis=self.after_dialysis, wording=words)
+
+
+Regimens = tuple[TableRegimen, ...]
+
+
+class Variant(Entry):
+    """A regimen that another source gives for some dose forms where the label gives none."""
+
+    forms: tuple[str, ...]
+    treatment: Regimens
+    stable: Regimens
+    cite: Cite
+
+
+class _Row(Entry):
+    """What a row of a table says: regimens, or that the drug is not recommended, or that a specialist decides."""
+
+    treatment: Regimens = ()
+    stable: Regimens = ()
+    not_recommended: str = ""
+    refer: str = ""
+    variant: Variant | None = None
+    cite: Cite | None = None
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> "_Row":
+        said = [bool(self.treatment and self.stable), bool(self.not_recommended), bool(self.refer)]
+        if sum(said) != 1 or bool(self.treatment) != bool(self.stable):
+            raise ValueError("give `treatment` and `stable`, or `not_recommended`, or `refer`")
+        return self
+
+
+class Band(_Row):
+    """One band of kidney function, from `at_least` (whole mL/min) up to the band above."""
+
+    at_least: Annotated[int, Field(ge=0)]
+
+
+class DialysisRow(_Row):
+    """The row for a kind of dialysis."""
+
+    modality: Literal["haemodialysis", "peritoneal", "continuous"]
+
+
+class StartOfProphylaxis(Entry):
+    """Prophylaxis may start with the regimen of another column for some days."""
+
+    regimens: Literal["treatment"]
+    up_to_days: int
+    cite: Cite
+
+
+class RenalDoseRule(Entry):
+    """One drug's adult dose table by kidney function."""
+
+    kind: Literal["renal-dose"]
+    id: str
+    title: str
+    drug: str
+    routes: tuple[str, ...]
+    adults_from_years: int
+    unit: Literal["mg", "mg/kg"]
+    cite: Cite
+    reviewed: str
+    start_of_prophylaxis: StartOfProphylaxis | None = None
+    bands: tuple[Band, ...]
+    dialysis: tuple[DialysisRow, ...]
+
+    @model_validator(mode="after")
+    def _bands_meet(self) -> "RenalDoseRule":
+        edges = [band.at_least for band in self.bands]
+        if edges != sorted(set(edges), reverse=True):
+            raise ValueError(f"bands must run from the highest `at_least` to the lowest, each once; they run {edges}")
+        if not edges or edges[-1] != 0:
+            raise ValueError("bands leave a gap below the last one: the last band must have `at_least: 0`")
+        kinds = [row.modality for row in self.dialysis]
+        if sorted(kinds) != ["continuous", "haemodialysis", "peritoneal"]:
+            raise ValueError("dialysis needs one row each for haemodialysis, peritoneal and continuous")
+        for row in (*self.bands, *self.dialysis):
+            for regimen in (*row.treatment, *row.stable):
+                if regimen.dose[1] != self.unit:
+                    raise ValueError(f"dose unit {regimen.dose[1]!r} differs from the table's unit {self.unit!r}")
+        return self
+
+    def band(self, clearance: int) -> Band:
+        """The band that holds a clearance in whole mL/min."""
+        return next(band for band in self.bands if clearance >= band.at_least)
+
+    def for_dialysis(self, modality: str) -> DialysisRow:
+        """The row of a kind of dialysis."""
+        return next(row for row in self.dialysis if row.modality == modality)
+
+
+class CockcroftGault(Entry):
+    """Constants of the Cockcroft-Gault formula."""
+
+    age_from: Decimal
+    divisor: Decimal
+    female: Decimal
+    cite: Cite
+
+
+class SchwartzK(Entry):
+    """One row of the k table."""
+
+    sex: Literal["any", "female", "male"]
+    below_years: int
+    k: Decimal
+
+
+class Schwartz(Entry):
+    """The modified Schwartz formula for children."""
+
+    cap: Decimal
+    k: tuple[SchwartzK, ...]
+    remark: str
+    cite: Cite
+
+
+class IdealWeight(Entry):
+    """Ideal body weight at 60 inches by sex, and what each further inch adds; kg."""
+
+    male: Decimal
+    female: Decimal
+    per_inch_above_60: Decimal
+
+
+class AdjustedWeight(Entry):
+    """From which BMI adjusted weight is looked at, and how it is computed."""
+
+    bmi_at_least: Decimal
+    fraction: Decimal
+    ideal: IdealWeight
+    cite: Cite
+
+
+class AcuteChange(Entry):
+    """When a creatinine counts as moving."""
+
+    rise_mg_dl: Decimal
+    within_hours: int
+    factor: Decimal
+    within_days: int
+    cite: Cite
+
+
+class Freshness(Entry):
+    """Days for which a creatinine is current, by phase and route."""
+
+    treatment_by_vein: int
+    treatment: int
+    stable: int
+    cite: Cite
+
+
+class Doubtful(Entry):
+    """When a clearance may read too high."""
+
+    albumin_below_g_dl: Decimal
+    upcr_at_least_mg_g: Decimal
+    albumin_days: int
+    margin_ml_min: int
+    cite: Cite
+
+
+class KidneyRule(Entry):
+    """mappings/kidney.yaml."""
+
+    kind: Literal["kidney"]
+    id: str
+    title: str
+    reviewed: str
+    cockcroft_gault: CockcroftGault
+    schwartz: Schwartz
+    adjusted_weight: AdjustedWeight
+    acute_change: AcuteChange
+    freshness_days: Freshness
+    weight_days: int
+    doubtful: Doubtful
+    dialysis_days: int
+
+
+class JudgementRule(Entry):
+    """mappings/judgement.yaml."""
+
+    kind: Literal["judgement"]
+    id: str
+    title: str
+    reviewed: str
+    tolerance: Annotated[Decimal, Field(gt=0, lt=1)]
+    strong: Annotated[Decimal, Field(gt=0, lt=1)]
+    round_mg: Annotated[Decimal, Field(gt=0)]
+    cite: Cite
+
+
+class PhaseWords(Entry):
+    """Words that name each phase."""
+
+    maintenance: tuple[str, ...]
+    treatment: tuple[str, ...]
+    prophylaxis: tuple[str, ...]
+
+
+class Window(Entry):
+    """Days after a transplantation."""
+
+    days: int
+    cite: Cite
+
+
+class PhaseRule(Entry):
+    """mappings/phases.yaml."""
+
+    kind: Literal["phases"]
+    id: str
+    title: str
+    reviewed: str
+    words: PhaseWords
+    another_time: tuple[str, ...]
+    not_this: tuple[str, ...]
+    ignore: tuple[str, ...]
+    precedence: tuple[Phase, ...]
+    then: tuple[str, ...]
+    cite: Cite
+    dnaemia_days: int
+    prophylaxis_window_days: dict[str, Window]
+
+
+class RouteRule(Entry):
+    """mappings/routes.yaml: what route names mean for dosing."""
+
+    kind: Literal["routes"]
+    id: str
+    enteral: tuple[str, ...]
+    intravenous: tuple[str, ...]
+    other_systemic: tuple[str, ...]
+    local: tuple[str, ...]
+    ambiguous_text: tuple[str, ...]
+
+
+class OverrideReason(Entry):
+    """A reason a clinician may give for overriding a card."""
+
+    code: str
+    display: str
+
+
+class CardWording(Entry):
+    """mappings/cards.yaml."""
+
+    kind: Literal["cards"]
+    id: str
+    topic_system: str
+    reason_system: str
+    note: str
+    topics: dict[str, str]
+    override_reasons: tuple[OverrideReason, ...]
+
+
+KINDS: dict[str, type[RenalDoseRule]] = {"renal-dose": RenalDoseRule}  # kinds of the files in mappings/rules/
+Rule = RenalDoseRule | KidneyRule | JudgementRule | PhaseRule  # whatever a card can name
+
+
+def cites_of(entry: BaseModel) -> Iterator[Cite]:
+    """Every citation inside an entry, in order."""
+    for _, value in entry:
+        for item in value if isinstance(value, tuple) else value.values() if isinstance(value, dict) else (value,):
+            if isinstance(item, Cite):
+                yield item
+            elif isinstance(item, BaseModel):
+                yield from cites_of(item)
