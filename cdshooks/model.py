@@ -348,6 +348,7 @@ class Order:
     intent: Intent
     draft: bool  # False: already active (patient-view, medication-verify)
     route_assumed: bool = False  # no route given: the product's usual one
+    indication: str = "cmv"
     starts: date | None = None
     ends: date | None = None
 

@@ -33,9 +33,9 @@ def cases(facts: Facts, knowledge: Knowledge) -> Iterator[Case]:
     for order in facts.orders:
         if not order.systemic:
             continue
-        table = knowledge.dose_table(order.product.drug, order.route)
+        table = knowledge.dose_table(order.product.drug, order.route, order.indication)
         renal = None
         if table:
-            kidney = assess(facts, knowledge.kidney, table.adults_from_years)
+            kidney = assess(facts, knowledge.kidney, table.adults_from_years, per_kg=table.per_kg)
             renal = RenalCase(table, kidney, facts.is_younger_than(table.adults_from_years))
         yield Case(order, renal, facts, knowledge)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
-from cdshooks.medicine.rules import KidneyRule
+from cdshooks.medicine.rules import CockcroftGault, KidneyRule
 from cdshooks.model import Facts, Input, Lab, Missing, Results
 
 _MODALITIES = ("continuous", "peritoneal", "haemodialysis")  # the one that changes dosing most first
@@ -27,7 +27,7 @@ class Dialysis:
 
 @dataclass(frozen=True, slots=True)
 class Clearance:
-    """A computed creatinine clearance. `value` in mL/min (adult) or mL/min/1.73 m2 (child), unrounded."""
+    """A computed creatinine clearance, unrounded: mL/min or mL/min/kg (adult), mL/min/1.73 m2 (child)."""
 
     value: Decimal
     unit: str
@@ -35,9 +35,14 @@ class Clearance:
     arithmetic: str  # the formula with the numbers in it
 
     @property
-    def rounded(self) -> int:
-        """To the nearest whole number: labels print whole numbers."""
-        return int(self.value.quantize(Decimal(1), rounding=ROUND_HALF_UP))
+    def rounded(self) -> Decimal:
+        """As labels print it: whole numbers, per kg two decimals."""
+        step = Decimal("0.01") if self.unit == "mL/min/kg" else Decimal(1)
+        return self.value.quantize(step, rounding=ROUND_HALF_UP)
+
+    def __str__(self) -> str:
+        """The rounded figure with its unit."""
+        return f"{self.rounded} {self.unit}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +64,11 @@ class Kidney:
     inputs: tuple[Input, ...]
 
 
-def assess(facts: Facts, rule: KidneyRule, adults_from_years: int) -> Kidney:
-    """Kidney function of the patient today, for a drug whose adult table starts at `adults_from_years`."""
+def assess(facts: Facts, rule: KidneyRule, adults_from_years: int, *, per_kg: bool = False) -> Kidney:
+    """Kidney function of the patient today, for a drug whose adult table starts at `adults_from_years`.
+
+    `per_kg` asks for the clearance per kg of body weight, which needs no weight.
+    """
     dialysis = current_dialysis(facts, rule)
     creatinine, weight, height = (facts.newest(name) for name in ("creatinine", "weight", "height"))
     age = facts.age
@@ -70,13 +78,16 @@ def assess(facts: Facts, rule: KidneyRule, adults_from_years: int) -> Kidney:
         ("date of birth", facts.born),
         ("sex", facts.sex),
     ]
-    needed.append(("height", height) if child else ("weight", weight))
+    if child or not per_kg:
+        needed.append(("height", height) if child else ("weight", weight))
     lacking = tuple((name, value) for name, value in needed if isinstance(value, Missing))
     clearance = adjusted = None
-    bmi = _bmi(weight, height) if not child else None
+    bmi = _bmi(weight, height) if not child and not per_kg else None
     if not lacking and isinstance(creatinine, Lab) and age is not None and isinstance(facts.sex, str):
         if child and isinstance(height, Lab):
             clearance = schwartz(rule, age, facts.sex, height.value, creatinine.value)
+        elif per_kg:
+            clearance = cockcroft_gault_per_kg(rule, age, facts.sex, creatinine.value)
         elif isinstance(weight, Lab):
             clearance = cockcroft_gault(rule, age, facts.sex, weight.value, creatinine.value, "actual weight")
             if bmi is not None and bmi >= rule.adjusted_weight.bmi_at_least and isinstance(height, Lab):
@@ -90,7 +101,7 @@ def assess(facts: Facts, rule: KidneyRule, adults_from_years: int) -> Kidney:
         inputs.append(
             Input(
                 "creatinine clearance",
-                _shown(clearance.value),
+                _shown(clearance.value, 2 if per_kg else 1),
                 clearance.unit,
                 facts.today.isoformat(),
                 clearance.arithmetic,
@@ -118,15 +129,28 @@ def cockcroft_gault(
 ) -> Clearance:
     """Adult clearance, mL/min; weight in kg, creatinine in mg/dL."""
     formula = rule.cockcroft_gault
-    factor = formula.female if sex == "female" else Decimal(1)
+    factor, times = _by_sex(formula, sex)
     value = (formula.age_from - age) * weight_kg / (formula.divisor * creatinine) * factor
-    times = f" x {formula.female}" if sex == "female" else ""
     text = (
         f"({formula.age_from} - {age}) x {_shown(weight_kg)} kg"
         f" / ({formula.divisor} x {_shown(creatinine, 3)} mg/dL){times}"
         f" = {_shown(value)} mL/min"
     )
     return Clearance(value, "mL/min", f"Cockcroft-Gault, {which}", text)
+
+
+def cockcroft_gault_per_kg(rule: KidneyRule, age: int, sex: str, creatinine: Decimal) -> Clearance:
+    """Adult clearance per kg of body weight, mL/min/kg; creatinine in mg/dL. The weight cancels out."""
+    formula = rule.cockcroft_gault
+    factor, times = _by_sex(formula, sex)
+    value = (formula.age_from - age) / (formula.divisor * creatinine) * factor
+    text = f"({formula.age_from} - {age}) / ({formula.divisor} x {_shown(creatinine, 3)} mg/dL){times}"
+    return Clearance(value, "mL/min/kg", "Cockcroft-Gault per kg", f"{text} = {_shown(value, 2)} mL/min/kg")
+
+
+def _by_sex(formula: CockcroftGault, sex: str) -> tuple[Decimal, str]:
+    """The factor of the formula, and how it stands in the arithmetic."""
+    return (formula.female, f" x {formula.female}") if sex == "female" else (Decimal(1), "")
 
 
 def schwartz(rule: KidneyRule, age: int, sex: str, height_cm: Decimal, creatinine: Decimal) -> Clearance:

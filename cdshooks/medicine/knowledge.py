@@ -109,9 +109,11 @@ class Knowledge:
             queries[group] = f"Observation?patient={patient}&code={listed}&_sort=-date&_count=100"
         return queries
 
-    def dose_table(self, drug: str, route: str) -> RenalDoseRule | None:
-        """The adult dose table of a drug by a route, if there is one."""
-        return next((table for table in self.renal_dose if table.drug == drug and route in table.routes), None)
+    def dose_table(self, drug: str, route: str, indication: str = "cmv") -> RenalDoseRule | None:
+        """The adult dose table of a drug by a route; its CMV table where the indication has none of its own."""
+        tables = [table for table in self.renal_dose if table.drug == drug and route in table.routes]
+        own = next((table for table in tables if table.indication == indication), None)
+        return own or next((table for table in tables if table.indication == "cmv"), None)
 
     def citation(self, cite: Cite) -> Citation:
         """A citation as a card shows it."""
@@ -167,10 +169,17 @@ def _load(model: type[_Model], value: Any, place: str, problems: list[str]) -> _
         for problem in error.errors(include_url=False):
             path = ".".join(str(part) for part in problem["loc"])
             message = problem["msg"].removeprefix("Value error, ")
-            if problem["type"] == "extra_forbidden":
-                message = "unknown key: check the spelling, or remove it"
+            message = _REMEDIES.get(problem["type"], message)
             problems.append(f"mappings/{place}: {path + ': ' if path else ''}{message}")
         return None
+
+
+_REMEDIES = {
+    "extra_forbidden": "unknown key: check the spelling, or remove it",
+    "missing": "is missing: add it",
+    "string_type": 'is no text: write it in quotes ("2.10")',
+    "bool_type": "write true or false",
+}
 
 
 def _rule_files(folder: Traversable, place: str, problems: list[str]) -> Iterator[RenalDoseRule]:
@@ -180,7 +189,7 @@ def _rule_files(folder: Traversable, place: str, problems: list[str]) -> Iterato
         if entry.is_dir():
             yield from _rule_files(entry, here, problems)
         elif entry.name.endswith(".yaml"):
-            value = read_yaml(entry)
+            value = read_yaml(entry, f"mappings/{here}")
             kind = value.get("kind") if isinstance(value, dict) else None
             if kind not in KINDS:
                 problems.append(f"mappings/{here}: kind: {kind!r} is not known; write one of {', '.join(KINDS)}")
@@ -212,10 +221,10 @@ def _cross_checks(knowledge: Knowledge) -> list[str]:
     for table in knowledge.renal_dose:
         if table.drug not in knowledge.codes.drugs:
             problems.append(f"mappings: rule {table.id} names the drug {table.drug!r}, which is not in drugs.yaml")
-    taken: dict[tuple[str, str], str] = {}
+    taken: dict[tuple[str, str, str], str] = {}
     for table in knowledge.renal_dose:
         for route in table.routes:
-            if (other := taken.setdefault((table.drug, route), table.id)) != table.id:
+            if (other := taken.setdefault((table.drug, table.indication, route), table.id)) != table.id:
                 problems.append(
                     f"mappings: rules {other} and {table.id} both dose {table.drug} by the {route} route; keep one"
                 )

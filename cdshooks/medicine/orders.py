@@ -12,7 +12,7 @@ from cdshooks.medicine.codes import Codes
 from cdshooks.medicine.dates import day_of
 from cdshooks.medicine.dosage import read_regimen
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.medicine.phase import phase_said
+from cdshooks.medicine.phase import indication_said, phase_said
 from cdshooks.model import ChartOrder, Concept, Intent, Order, Phase, Product, Regimen, Unread
 
 _OVER = frozenset({"stopped", "cancelled", "completed", "entered-in-error", "ended"})
@@ -35,6 +35,7 @@ def read_order(chart: ChartOrder, knowledge: Knowledge, zone: tzinfo, *, draft: 
         systemic=product.systemic and route not in knowledge.routes.local,
         regimen=regimen,
         intent=_intent(chart, knowledge),
+        indication=indication_said(_texts(chart), knowledge.phases),
         draft=draft,
         route_assumed=not route_given,
         starts=_bound(chart, zone, "starts") or day_of(chart.authored, zone),

@@ -23,6 +23,16 @@ def phase_said(texts: Iterable[tuple[str, str]], rule: PhaseRule) -> Intent | No
     return None
 
 
+def indication_said(texts: Iterable[tuple[str, str]], rule: PhaseRule) -> str:
+    """What the order is against, by its own words: "cmv" unless it names something else and not CMV."""
+    said = " ; ".join(text.lower() for _, text in texts)
+    if not _word(*rule.cmv_words).search(said):
+        for indication, words in rule.indications.items():
+            if _word(*words).search(said):
+                return indication
+    return "cmv"
+
+
 def _phase_in(text: str, rule: PhaseRule) -> tuple[Phase | None, str]:
     plain = re.sub(r"\s+", " ", text.lower())
     for phrase in rule.ignore:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, model_validator
 
 from cdshooks.medicine.dosage import regimen_wording
 from cdshooks.model import Phase, Regimen
@@ -55,7 +55,7 @@ class TableRegimen(Entry):
     every: Measure | None = None
     times: Annotated[int, Field(gt=0)] | None = None
     each: Measure | None = None
-    after_dialysis: bool = False
+    after_dialysis: StrictBool = False
 
     @model_validator(mode="after")
     def _one_way_to_say_when(self) -> "TableRegimen":
@@ -120,9 +120,9 @@ class _Row(Entry):
 
 
 class Band(_Row):
-    """One band of kidney function, from `at_least` (whole mL/min) up to the band above."""
+    """One band of kidney function, from `at_least` (in the table's measure) up to the band above."""
 
-    at_least: Annotated[int, Field(ge=0)]
+    at_least: Annotated[Decimal, Field(ge=0)]
 
 
 class DialysisRow(_Row):
@@ -140,17 +140,20 @@ class StartOfProphylaxis(Entry):
 
 
 class RenalDoseRule(Entry):
-    """One drug's adult dose table by kidney function."""
+    """One drug's adult dose table by kidney function, in whole mL/min or in mL/min/kg to two decimals."""
 
     kind: Literal["renal-dose"]
     id: str
     title: str
     drug: str
+    indication: str = "cmv"
     routes: tuple[str, ...]
+    measure: Literal["mL/min", "mL/min/kg"] = "mL/min"
     adults_from_years: int
     unit: Literal["mg", "mg/kg"]
     cite: Cite
     reviewed: str
+    stable_freshness_days: int | None = None  # instead of the one in kidney.yaml
     start_of_prophylaxis: StartOfProphylaxis | None = None
     bands: tuple[Band, ...]
     dialysis: tuple[DialysisRow, ...]
@@ -160,19 +163,32 @@ class RenalDoseRule(Entry):
         edges = [band.at_least for band in self.bands]
         if edges != sorted(set(edges), reverse=True):
             raise ValueError(f"bands must run from the highest `at_least` to the lowest, each once; they run {edges}")
+        if any(edge % self.step for edge in edges):
+            raise ValueError(f"a band edge is finer than {self.step} {self.measure}, to which clearances are rounded")
         if not edges or edges[-1] != 0:
             raise ValueError("bands leave a gap below the last one: the last band must have `at_least: 0`")
         kinds = [row.modality for row in self.dialysis]
         if sorted(kinds) != ["continuous", "haemodialysis", "peritoneal"]:
             raise ValueError("dialysis needs one row each for haemodialysis, peritoneal and continuous")
-        for row in (*self.bands, *self.dialysis):
+        rows = (*self.bands, *self.dialysis)
+        for row in (*rows, *(row.variant for row in rows if row.variant)):
             for regimen in (*row.treatment, *row.stable):
                 if regimen.dose[1] != self.unit:
                     raise ValueError(f"dose unit {regimen.dose[1]!r} differs from the table's unit {self.unit!r}")
         return self
 
-    def band(self, clearance: int) -> Band:
-        """The band that holds a clearance in whole mL/min."""
+    @property
+    def per_kg(self) -> bool:
+        """Is the measure per kg of body weight?"""
+        return self.measure == "mL/min/kg"
+
+    @property
+    def step(self) -> Decimal:
+        """To what clearances are rounded before banding."""
+        return Decimal("0.01") if self.per_kg else Decimal(1)
+
+    def band(self, clearance: Decimal) -> Band:
+        """The band that holds a clearance, rounded to the table's step."""
         return next(band for band in self.bands if clearance >= band.at_least)
 
     def for_dialysis(self, modality: str) -> DialysisRow:
@@ -310,6 +326,8 @@ class PhaseRule(Entry):
     ignore: tuple[str, ...]
     precedence: tuple[Phase, ...]
     then: tuple[str, ...]
+    indications: dict[str, tuple[str, ...]]
+    cmv_words: tuple[str, ...]
     cite: Cite
     dnaemia_days: int
     prophylaxis_window_days: dict[str, Window]

@@ -468,6 +468,7 @@ _FIELDS = {  # what we read, so that a vendor's odd extension elsewhere costs no
         "valueQuantity",
     ),
     "MedicationRequest": ("id", "status", "intent", "subject", "dosageInstruction", "reasonCode", "authoredOn"),
+    "MedicationStatement": ("id", "status", "subject", "dosage", "reasonCode"),
 }
 _PACKAGES = {"DSTU2": "STU3.", "STU3": "STU3.", "R4": "R4B.", "R4B": "R4B.", "R5": ""}
 
@@ -493,7 +494,7 @@ def violations(resource: Mapping[str, Any], release: str) -> tuple[str, ...]:
     """
     kind = str(resource.get("resourceType")).replace("MedicationOrder", "MedicationRequest")
     picked = {name: _mended(resource[name]) for name in _FIELDS[kind] if resource.get(name) is not None}
-    for name in ("dosageInstruction", "reasonCode"):
+    for name in ("dosageInstruction", "dosage", "reasonCode"):
         if isinstance(picked.get(name), dict):
             picked[name] = [picked[name]]
     try:

@@ -223,9 +223,11 @@ def _parse(body: bytes, max_depth: int) -> Json:
     if not isinstance(parsed, dict):
         raise BadRequest("the body must be a JSON object")
     # orjson lets the last of two equal keys win. The envelope and the context decide who and what is judged: strict.
-    if body.count(b'"context"') > 1 or (b"\\" in body and b"\\u00" in body):
+    if any(body.count(key) > 1 for key in _ENVELOPE_KEYS) or (b"\\" in body and b"\\u00" in body):
         marked = json.loads(body, object_pairs_hook=_mark_twins)
-        if isinstance(marked, _Twins) or _has_twins(marked.get("context")):
+        if isinstance(marked, _Twins):
+            raise BadRequest("a key is given twice")
+        if _has_twins(marked.get("context")):
             raise BadRequest("a key is given twice", "context")
     elif "context" in parsed:
         json.loads(bytes(msgspec.json.decode(body, type=_RawEnvelope).context), object_pairs_hook=_no_twins)
@@ -237,6 +239,9 @@ def _no_twins(pairs: list[tuple[str, Any]]) -> Json:
     if len(found) < len(pairs):
         raise BadRequest("a key is given twice", "context")
     return found
+
+
+_ENVELOPE_KEYS = tuple(f'"{name}"'.encode() for name in _Envelope.model_fields)
 
 
 class _Twins(dict[str, Any]):
@@ -254,7 +259,10 @@ def _has_twins(value: Any) -> bool:
 
 
 def _too_deep(body: bytes, max_depth: int) -> bool:
-    """Is the JSON nested deeper than `max_depth`? On bytes: a walk over the values would cost ten times as much."""
+    """Is the JSON nested deeper than `max_depth`? On bytes: a walk over the values would cost ten times as much.
+
+    Brackets that do not balance are no depth: that body is no JSON, which the parser says better.
+    """
     text = body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
     brackets = _BALANCED.sub(b"", text.translate(_ONE_SHAPE, delete=_PLAIN).replace(b'""', b""))
     if b'"' in brackets:  # some string holds brackets that do not balance: leave the strings out one by one
@@ -263,7 +271,7 @@ def _too_deep(body: bytes, max_depth: int) -> bool:
         if not brackets:
             return False
         brackets = brackets.replace(b"{}", b"")  # one pass peels at least one level
-    return bool(brackets)
+    return brackets.count(b"{") == brackets.count(b"}") > 0
 
 
 _BALANCED = re.compile(rb'"(?:\{\})+"')  # what is left of strings such as "{copies}/mL"
@@ -411,7 +419,10 @@ class _PrefetchReader:
         return self._keep(keys, known, found)
 
     def _keep(self, keys: tuple[str, ...], known: bool, found: list[Json]) -> None:
-        self.with_data.update(keys)
+        if known and not any(key in keys for resource in found for key in _keys_of(resource["resourceType"])):
+            self._gap(keys, Why.UNUSABLE, "only data of another kind came under this key")
+        else:
+            self.with_data.update(keys)
         for resource in found:
             kind = resource["resourceType"]
             if not known or kind == "Patient":

@@ -71,8 +71,9 @@ def _without_old_dose_extension(dosage: Json) -> None:
 
 
 def _timing(old: Any, proposal: Proposal, release: str) -> Json:
-    timing: Json = dict(old) if isinstance(old, dict) else {}
-    repeat: Json = {k: v for k, v in (timing.get("repeat") or {}).items() if k not in _OLD_TIMING}
+    timing: Json = dict(next(iter(objects(old)), {}))
+    given = next(iter(objects(timing.get("repeat"))), {})
+    repeat: Json = {k: v for k, v in given.items() if k not in _OLD_TIMING}
     repeat |= {
         "frequency": proposal.frequency,
         "period": _number(proposal.period),

@@ -48,7 +48,7 @@ class _Judged:
         """The kidney function in a few words, with its preposition."""
         if self.kidney.dialysis:
             return f"on {_DIALYSIS_NAMES[self.kidney.dialysis.modality]}"
-        return f"at CrCl {self.kidney.clearance.rounded} mL/min" if self.kidney.clearance else ""
+        return f"at CrCl {self.kidney.clearance}" if self.kidney.clearance else ""
 
     def expected(self, row: Band | DialysisRow | Variant, *, first_only: bool = False) -> str:
         """The regimens of a row in words, for the phases in question."""
@@ -288,4 +288,4 @@ def _edge(case: _Judged) -> Iterator[str]:
         return
     for band in case.table.bands:
         if band.at_least and abs(clearance.value - band.at_least) <= clearance.value / 10:
-            yield f"The clearance is within 10 % of the band edge at {band.at_least} mL/min."
+            yield f"The clearance is within 10 % of the band edge at {band.at_least} {case.table.measure}."

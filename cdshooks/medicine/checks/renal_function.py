@@ -1,6 +1,7 @@
 """Can the kidney function be computed, is it current, steady and trustworthy? Silent when it is."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 
 from cdshooks.medicine.case import Case
 from cdshooks.medicine.kidney import Kidney
@@ -20,7 +21,7 @@ def check(case: Case) -> Iterator[Finding]:
     yield from _moving(case.order, table, kidney, case.knowledge)
     yield from _stale(case.order, table, kidney, case.knowledge)
     yield from _old_weight(case.order, table, kidney, case.facts, case.knowledge)
-    yield from _may_read_too_high(case.order, table, kidney, case.knowledge)
+    yield from _may_read_too_high(case.order, table, kidney, case.facts, case.knowledge)
 
 
 def _finding(
@@ -103,7 +104,7 @@ def _moving(order: Order, table: RenalDoseRule, kidney: Kidney, knowledge: Knowl
 def _stale(order: Order, table: RenalDoseRule, kidney: Kidney, knowledge: Knowledge) -> Iterator[Finding]:
     limits = knowledge.kidney.freshness_days
     if order.intent.phase in (Phase.MAINTENANCE, Phase.PROPHYLAXIS):
-        limit, phase = limits.stable, order.intent.phase.value
+        limit, phase = table.stable_freshness_days or limits.stable, order.intent.phase.value
     else:
         limit = limits.treatment_by_vein if order.route == "intravenous" else limits.treatment
         phase = "treatment" if order.intent.phase else "an unknown phase (as treatment)"
@@ -142,14 +143,20 @@ def _old_weight(
         )
 
 
-def _may_read_too_high(order: Order, table: RenalDoseRule, kidney: Kidney, knowledge: Knowledge) -> Iterator[Finding]:
+def _may_read_too_high(
+    order: Order, table: RenalDoseRule, kidney: Kidney, facts: Facts, knowledge: Knowledge
+) -> Iterator[Finding]:
     """Low albumin, nephrotic syndrome, oedema: a caveat, and the lower band's regimen when its edge is near."""
     cite = knowledge.kidney.doubtful.cite
     clearance = kidney.clearance
     if kidney.doubts and clearance:
         band = table.band(clearance.rounded)
-        below = table.band(band.at_least - 1) if band.at_least else None
-        if below and clearance.rounded - band.at_least <= knowledge.kidney.doubtful.margin_ml_min:
+        below = table.band(band.at_least - table.step) if band.at_least else None
+        margin = Decimal(knowledge.kidney.doubtful.margin_ml_min)
+        weight = facts.newest("weight")
+        if table.per_kg:
+            margin = margin / weight.value if isinstance(weight, Lab) else Decimal(0)
+        if below and clearance.rounded - band.at_least <= margin:
             phases = (order.intent.phase,) if order.intent.phase else (Phase.TREATMENT, Phase.MAINTENANCE)
             lower = "; ".join(
                 f"{row[0].regimen.wording} ({phase.value})"
@@ -166,7 +173,7 @@ def _may_read_too_high(order: Order, table: RenalDoseRule, kidney: Kidney, knowl
                 Indicator.INFO,
                 f"CrCl {clearance.rounded} may be too high ({kidney.doubts[0]}); band below: {lower}",
                 _sentence("; ".join(kidney.doubts)),
-                f"Creatinine clearance then overestimates; {clearance.rounded} mL/min is"
+                f"Creatinine clearance then overestimates; {clearance} is"
                 f" {clearance.rounded - band.at_least} above the band edge at {band.at_least}."
                 f" Regimen of the band below: {lower}. Consider a cystatin C.",
                 _clearance_line(kidney),
