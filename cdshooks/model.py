@@ -418,7 +418,7 @@ class Facts:
     problem_gaps: Mapping[str, Missing | None]
     incomplete: frozenset[str]
     unused: tuple[Unused, ...]
-    refused: tuple[tuple[ChartOrder, str], ...] = ()  # orders of another patient, or whose drug cannot be read
+    refused: tuple[tuple[ChartOrder, str, str], ...] = ()  # (order, what it is called, why it is not judged)
 
     def newest(self, analyte: str) -> Lab | Missing:
         """The newest usable result of an analyte, or why there is none."""

@@ -37,7 +37,7 @@ _RUNNING = frozenset({"active", "taking", "intended", ""})
 
 def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo) -> Facts:
     """The facts of one call. Orders come first: without an order of ours nothing else is looked at."""
-    refused: list[tuple[ChartOrder, str]] = []
+    refused: list[tuple[ChartOrder, str, str]] = []
     judged = list(_orders(chart.judged, chart, knowledge, zone, refused, draft=chart.hook != "medication-verify"))
     running = (
         [m for m in chart.medications if m.status in _RUNNING] if not isinstance(chart.medications, Missing) else []
@@ -92,7 +92,7 @@ def _orders(
     chart: Chart,
     knowledge: Knowledge,
     zone: tzinfo,
-    refused: list[tuple[ChartOrder, str]],
+    refused: list[tuple[ChartOrder, str, str]],
     *,
     draft: bool,
 ) -> Iterable[Order]:
@@ -101,9 +101,9 @@ def _orders(
         if order is None:
             continue
         if chart_order.subject not in ("", chart.patient_id):
-            refused.append((chart_order, "is written for another patient"))
+            refused.append((chart_order, order.label, "is written for another patient"))
         elif not order.product.drug:
-            refused.append((chart_order, f"names more than one drug: {order.product.recognised_by}"))
+            refused.append((chart_order, order.label, f"names more than one drug: {order.product.recognised_by}"))
         else:
             yield order
 

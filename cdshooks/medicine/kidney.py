@@ -206,7 +206,8 @@ def _movement(newest: Lab, results: Results, rule: KidneyRule) -> tuple[str, str
     for earlier in results.since(newest.on - timedelta(days=limit.within_days))[1:]:
         hours = _hours_between(earlier, newest)
         low, high = sorted((earlier.value, newest.value))
-        small = hours <= limit.within_hours and high - low >= limit.rise_mg_dl
+        rise = (high - low).quantize(Decimal("0.01"), rounding=ROUND_HALF_UP)  # 26.5 umol/L is a rise of 0.3 mg/dL
+        small = hours <= limit.within_hours and rise >= limit.rise_mg_dl
         large = hours <= limit.within_days * 24 and high >= limit.factor * low
         if (small or large) and high != low:
             word = "rising" if newest.value > earlier.value else "falling"

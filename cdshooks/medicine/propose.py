@@ -49,7 +49,7 @@ def _in_form(
     if kind in ("", unit):
         return dose, unit
     if kind == "mg/kg":
-        return (dose / weight.value, kind) if isinstance(weight, Lab) else None
+        return dose, unit  # the table doses in mg: tablets cannot be cut to a dose per kg
     milligrams = dose
     if unit == "mg/kg":
         if not isinstance(weight, Lab):

@@ -170,8 +170,9 @@ class RenalDoseRule(Entry):
         kinds = [row.modality for row in self.dialysis]
         if sorted(kinds) != ["continuous", "haemodialysis", "peritoneal"]:
             raise ValueError("dialysis needs one row each for haemodialysis, peritoneal and continuous")
-        rows = (*self.bands, *self.dialysis)
-        for row in (*rows, *(row.variant for row in rows if row.variant)):
+        rows: tuple[_Row, ...] = (*self.bands, *self.dialysis)
+        with_doses: tuple[_Row | Variant, ...] = (*rows, *(row.variant for row in rows if row.variant))
+        for row in with_doses:
             for regimen in (*row.treatment, *row.stable):
                 if regimen.dose[1] != self.unit:
                     raise ValueError(f"dose unit {regimen.dose[1]!r} differs from the table's unit {self.unit!r}")

@@ -2,11 +2,12 @@
 
 import re
 import unicodedata
+from html.entities import html5
 
 _INVISIBLE = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
-_CLOSING = re.compile(r">(?![\s=\d.])")
-_ENTITY = re.compile(r"&(?=#|\w+;)")
+_CLOSING = re.compile(r">(?![\s=\d.…])")
+_ENTITY = re.compile(rf"&(?=#|\w+;|{'|'.join(name for name in html5 if not name.endswith(';'))})")  # "&lt" counts too
 _WWW = re.compile(r"\bwww\.", re.IGNORECASE)
 _SCHEME = re.compile(r"\b(javascript|data|vbscript|mailto)\s*:", re.IGNORECASE)
 _MARKDOWN = str.maketrans({"[": "(", "]": ")", "`": "'", "|": "/", "@": "(at)"})
@@ -21,12 +22,12 @@ def neutral(text: str, length: int = 400) -> str:
     if text.isascii() and text.isprintable() and len(text) <= length and not _SUSPICIOUS.search(text):
         return text
     plain = "".join(" " if unicodedata.category(c) in _INVISIBLE else c for c in text)
-    plain = re.sub(r"\s+", " ", plain).strip()
     plain = _CLOSING.sub(
         "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}",
-        _TAG.sub("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}", plain),
+        _TAG.sub("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}", plain.translate(_MARKDOWN)),  # this makes slashes
     ).replace("://", ":/ /")
-    plain = _SCHEME.sub(r"\1 :", _WWW.sub("www ", _ENTITY.sub("& ", plain))).translate(_MARKDOWN)
+    plain = _SCHEME.sub(r"\1 :", _WWW.sub("www ", _ENTITY.sub("& ", plain)))
+    plain = re.sub(r"\s+", " ", plain).strip()
     return plain if len(plain) <= length else plain[: length - 1].rstrip() + "…"
 
 

@@ -10,19 +10,21 @@ from cdshooks.model import ChartOrder, Facts, Finding, Indicator, Missing, Order
 
 _UNSEEN = (Why.NOT_SENT, Why.FETCH_FAILED, Why.UNUSABLE)
 _BESIDE = ("withdrawn", "future", "excluded")
+_NOT_FOR_DOSES = ("counts", "electrolytes", "virology", "levels", "pregnancy", "allergies", "reports")  # prefetch keys
 _CALCULATED_FROM = ("creatinine", "weight", "height", "albumin", "upcr")
 
 
 def check_call(facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
     """Findings about the call as a whole; nothing unless it is about an order of ours."""
-    for chart_order, why in facts.refused:
+    for chart_order, label, why in facts.refused:
         yield _finding(
             knowledge,
             chart_order,
             "",
             Indicator.WARNING,
-            f"{_name(chart_order)} {why.split(':')[0]}: not checked",
-            f"The order {why}. It was not checked, and nothing else in this answer is about it.",
+            f"{label} {why.split(':')[0]}: not checked",
+            f"The order {chart_order.ref or chart_order.place} {why}."
+            " It was not checked, and nothing else in this answer is about it.",
         )
     yield from _of_others(facts, knowledge)
 
@@ -102,12 +104,11 @@ def check(case: Case) -> Iterator[Finding]:
         )
     if case.renal is None:
         route = f" by the {order.route} route" if order.route else " without a route"
-        known = any(t.drug == drug for t in knowledge.renal_dose)
         yield _finding(
             knowledge,
             order.chart,
             drug,
-            Indicator.WARNING if known else Indicator.INFO,
+            Indicator.WARNING,
             f"{order.label}: dose{route} is not checked (no dosing rule)",
             f"This version holds no dose table for {drug}{route}. Check the dose by hand.",
             rules=("data/rule",),
@@ -122,7 +123,7 @@ def check(case: Case) -> Iterator[Finding]:
             knowledge,
             order.chart,
             drug,
-            Indicator.INFO,
+            Indicator.WARNING,
             f"{order.label}: paediatric dose is not checked (age {facts.age})",
             f"The adult table starts at {table.adults_from_years} years; this version has no paediatric rule.{shown}",
             rules=("data/rule",),
@@ -167,7 +168,7 @@ def _not_seen(order: Order, kidney: Kidney, facts: Facts, knowledge: Knowledge) 
 def _unusable(order: Order, facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
     """What was sent for the dose calculation and not used: shown when the record might read otherwise with it."""
     for entry in facts.unused:
-        if entry.kind in ("imprecise", "unreadable"):
+        if entry.kind == "imprecise" or (entry.kind == "unreadable" and entry.ref not in _NOT_FOR_DOSES):
             yield _finding(
                 knowledge,
                 order.chart,
@@ -190,10 +191,6 @@ def _unusable(order: Order, facts: Facts, knowledge: Knowledge) -> Iterator[Find
                 f"{order.label}: {knowledge.codes.analytes[analyte].name} sent could not be used",
                 *(f"{_upper(entry.what)} {entry.why}." for entry in shown),
             )
-
-
-def _name(order: ChartOrder) -> str:
-    return order.ref or order.place.capitalize()
 
 
 def _upper(text: str) -> str:

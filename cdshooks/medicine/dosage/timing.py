@@ -6,7 +6,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from cdshooks.medicine.dosage.sig import Rate, Schedule, Sig, read_code, read_sig
-from cdshooks.medicine.dosage.wording import plain, quote
+from cdshooks.medicine.dosage.wording import often_wording, plain, quote
 from cdshooks.medicine.dosage.words import DoseWords
 from cdshooks.model import Concept, Timing, Unread
 
@@ -130,12 +130,21 @@ def _coded(concept: Concept, words: DoseWords) -> list[_Source]:
     return found
 
 
+def _in_words(often: Often) -> str:
+    """A frequency for the reader of a refusal."""
+    if often.rate is None:
+        return "once"
+    low, high = (often_wording(Decimal(rate.numerator) / rate.denominator) for rate in often.rate)
+    return low if low == high else f"{low} to {high}"
+
+
 def _agreed(said: Sequence[tuple[_Source, Often]]) -> Often | Unread | None:
     """The frequency on which all sources agree. "After each dialysis" agrees with any frequency."""
     told = [(source, often) for source, often in said if often.rate is not None or often.once]
     for source, often in told[1:]:
         if (often.rate, often.once) != (told[0][1].rate, told[0][1].once):
-            return Unread(f"the timing is given in two ways: {told[0][0].name} and {source.name}")
+            both = " and ".join(f"{s.name} ({_in_words(o)})" for s, o in (told[0], (source, often)))
+            return Unread(f"the timing is given in two ways: {both}")
     every = [often for _, often in said]
     if not every:
         return None
