@@ -9,7 +9,7 @@ A value that may be absent is typed `X | Missing`, so that whoever uses it has t
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from enum import IntEnum, StrEnum
@@ -349,6 +349,7 @@ class Order:
     draft: bool  # False: already active (patient-view, medication-verify)
     route_assumed: bool = False  # no route given: the product's usual one
     indication: str = "cmv"
+    concepts: frozenset[str] = frozenset()  # what its reasons mean
     starts: date | None = None
     ends: date | None = None
 
@@ -418,6 +419,10 @@ class Facts:
     problem_gaps: Mapping[str, Missing | None]
     incomplete: frozenset[str]
     unused: tuple[Unused, ...]
+    medicines: Mapping[str, str] = field(
+        default_factory=dict
+    )  # drugs beside the orders: key -> how the record names it
+    medicines_gap: Missing | None = None  # why the medication list is not known
     refused: tuple[tuple[ChartOrder, str, str], ...] = ()  # (order, what it is called, why it is not judged)
 
     def newest(self, analyte: str) -> Lab | Missing:

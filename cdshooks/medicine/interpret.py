@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from cdshooks.medicine.codes import Analyte, Codes, Meaning
 from cdshooks.medicine.dates import day_of, is_partial
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.medicine.orders import read_order, short
+from cdshooks.medicine.orders import ORDER_IS_OVER, read_order, short
 from cdshooks.medicine.phase import phase_assumed
 from cdshooks.medicine.results import AnalyteResults
 from cdshooks.model import (
@@ -80,7 +80,14 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo) -> 
         results=results,
         problems=problems,
         unused=tuple(unused),
+        medicines=dict(_medicines((*chart.judged, *chart.drafts, *running), chart.patient_id, knowledge, today, zone)),
+        medicines_gap=_unseen(chart.medications),
     )
+
+
+def _unseen(medications: tuple[ChartOrder, ...] | Missing) -> Missing | None:
+    """Why the medication list is not known; a list with nothing on it is known."""
+    return medications if isinstance(medications, Missing) and medications.why is not Why.NONE_ON_FILE else None
 
 
 def _with_intent(order: Order, assumed: Intent | None) -> Order:
@@ -106,6 +113,19 @@ def _orders(
             refused.append((chart_order, order.label, f"names more than one drug: {order.product.recognised_by}"))
         else:
             yield order
+
+
+def _medicines(
+    orders: Iterable[ChartOrder], patient_id: str, knowledge: Knowledge, today: date, zone: tzinfo
+) -> Iterable[tuple[str, str]]:
+    """(drug, how the record names it) of every systemic drug drafted or running."""
+    for order in orders:
+        if order.subject not in ("", patient_id) or order.status in ORDER_IS_OVER:
+            continue
+        for drug in knowledge.medicines.of(order.drug) & knowledge.drugs_that_matter:
+            ends = [day for dosage in order.dosages if (day := day_of(dosage.timing.ends, zone))]
+            if not ends or max(ends) >= today:
+                yield drug, short(order.drug.words[0]) if order.drug.words else drug
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any, TypeVar
@@ -18,12 +19,15 @@ from pydantic import BaseModel, ValidationError
 from cdshooks.errors import KnowledgeError
 from cdshooks.medicine.codes import Codes, load_codes
 from cdshooks.medicine.dosage.words import DoseWords, load_dose_words
+from cdshooks.medicine.medicines import Medicines, make_medicines
 from cdshooks.medicine.rules import (
     KINDS,
     CardWording,
     Cite,
+    DoseRule,
     JudgementRule,
     KidneyRule,
+    OtherDrugs,
     PhaseRule,
     RenalDoseRule,
     RouteRule,
@@ -72,7 +76,7 @@ def _routes(root: Traversable, rule: RouteRule) -> Routes:
     return Routes(by_code, by_text, frozenset(rule.local) | {"local"})
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Knowledge:
     """All knowledge, loaded and checked. `version` is a short hash over the folder."""
 
@@ -81,16 +85,18 @@ class Knowledge:
     codes: Codes
     dose_words: DoseWords
     renal_dose: tuple[RenalDoseRule, ...]
+    dose: tuple[DoseRule, ...]
     kidney: KidneyRule
     judgement: JudgementRule
     phases: PhaseRule
     cards: CardWording
     routes: Routes
+    medicines: Medicines
 
     @property
     def rules(self) -> tuple[Rule, ...]:
         """Every rule that a card can name."""
-        return (*self.renal_dose, self.kidney, self.judgement, self.phases)
+        return (*self.renal_dose, *self.dose, self.kidney, self.judgement, self.phases)
 
     @property
     def prefetch_queries(self) -> dict[str, str]:
@@ -115,6 +121,11 @@ class Knowledge:
         own = next((table for table in tables if table.indication == indication), None)
         return own or next((table for table in tables if table.indication == "cmv"), None)
 
+    @cached_property
+    def drugs_that_matter(self) -> frozenset[str]:
+        """The drugs beside the order that some rule asks about."""
+        return frozenset(drug for rule in self.dose for row in rule.rows for drug in row.when.with_drugs)
+
     def citation(self, cite: Cite) -> Citation:
         """A citation as a card shows it."""
         source = self.sources[cite.source]
@@ -136,9 +147,12 @@ def load_knowledge(folder: Traversable | None = None) -> Knowledge:
     phases = _load(PhaseRule, read_yaml(root / "phases.yaml"), "phases.yaml", problems)
     cards = _load(CardWording, read_yaml(root / "cards.yaml"), "cards.yaml", problems)
     routes = _load(RouteRule, read_yaml(root / "routes.yaml"), "routes.yaml", problems)
+    others = _load(OtherDrugs, read_yaml(root / "other_drugs.yaml"), "other_drugs.yaml", problems)
     codes = load_codes(root)
     words = load_dose_words(root)
-    if kidney is None or judgement is None or phases is None or cards is None or routes is None or problems:
+    if kidney is None or judgement is None or phases is None or cards is None or routes is None or others is None:
+        raise KnowledgeError("\n".join(problems))
+    if problems:
         raise KnowledgeError("\n".join(problems))
     knowledge = Knowledge(
         version=_hash(root),
@@ -146,11 +160,13 @@ def load_knowledge(folder: Traversable | None = None) -> Knowledge:
         codes=codes,
         dose_words=words,
         renal_dose=tuple(rule for rule in rules if isinstance(rule, RenalDoseRule)),
+        dose=tuple(rule for rule in rules if isinstance(rule, DoseRule)),
         kidney=kidney,
         judgement=judgement,
         phases=phases,
         cards=cards,
         routes=_routes(root, routes),
+        medicines=make_medicines(codes, others),
     )
     problems += _cross_checks(knowledge)
     if problems:
@@ -182,7 +198,7 @@ _REMEDIES = {
 }
 
 
-def _rule_files(folder: Traversable, place: str, problems: list[str]) -> Iterator[RenalDoseRule]:
+def _rule_files(folder: Traversable, place: str, problems: list[str]) -> Iterator[RenalDoseRule | DoseRule]:
     """Every rule file below a folder, in the order of names; its `kind` says what it is."""
     for entry in sorted(folder.iterdir(), key=lambda found: found.name):
         here = f"{place}/{entry.name}"
@@ -218,7 +234,8 @@ def _cross_checks(knowledge: Knowledge) -> list[str]:
                 problems.append(
                     f"mappings: rule {rule.id} cites {cite.source!r}, which is not in sources.yaml; mend the name"
                 )
-    for table in knowledge.renal_dose:
+    dosing: tuple[RenalDoseRule | DoseRule, ...] = (*knowledge.renal_dose, *knowledge.dose)
+    for table in dosing:
         if table.drug not in knowledge.codes.drugs:
             problems.append(f"mappings: rule {table.id} names the drug {table.drug!r}, which is not in drugs.yaml")
     taken: dict[tuple[str, str, str], str] = {}

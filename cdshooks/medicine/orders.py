@@ -15,12 +15,12 @@ from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.phase import indication_said, phase_said
 from cdshooks.model import ChartOrder, Concept, Intent, Order, Phase, Product, Regimen, Unread
 
-_OVER = frozenset({"stopped", "cancelled", "completed", "entered-in-error", "ended"})
+ORDER_IS_OVER = frozenset({"stopped", "cancelled", "completed", "entered-in-error", "ended"})
 
 
 def read_order(chart: ChartOrder, knowledge: Knowledge, zone: tzinfo, *, draft: bool) -> Order | None:
     """The order read, or None when it is not for a CMV antiviral (or no longer an order to give a drug)."""
-    if chart.status in _OVER or chart.intent == "do-not-perform":
+    if chart.status in ORDER_IS_OVER or chart.intent == "do-not-perform":
         return None
     product = _product(knowledge.codes, chart.drug, chart.form)
     if product is None:
@@ -36,6 +36,7 @@ def read_order(chart: ChartOrder, knowledge: Knowledge, zone: tzinfo, *, draft: 
         regimen=regimen,
         intent=_intent(chart, knowledge),
         indication=indication_said(_texts(chart), knowledge.phases),
+        concepts=frozenset(name for reason in chart.reasons for name, _, _ in knowledge.codes.concepts(reason)),
         draft=draft,
         route_assumed=not route_given,
         starts=_bound(chart, zone, "starts") or day_of(chart.authored, zone),

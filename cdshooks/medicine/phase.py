@@ -11,7 +11,7 @@ from functools import lru_cache
 from cdshooks.medicine.rules import PhaseRule
 from cdshooks.model import Intent, Lab, Missing, Phase, Problem, Why
 
-_PUNCTUATION = re.compile(r"[,.;:()\[\]\n/]|\s-\s")
+_PUNCTUATION = re.compile(r"[,.;:()\[\]\n]|(?<!\bs)/|\s-\s")  # "s/p" is one word
 
 
 def phase_said(texts: Iterable[tuple[str, str]], rule: PhaseRule) -> Intent | None:

@@ -346,6 +346,16 @@ class RouteRule(Entry):
     ambiguous_text: tuple[str, ...]
 
 
+class OtherDrugs(Entry):
+    """mappings/other_drugs.yaml."""
+
+    kind: Literal["other-drugs"]
+    id: str
+    title: str
+    names: dict[str, tuple[str, ...]]
+    not_systemic: tuple[str, ...]
+
+
 class OverrideReason(Entry):
     """A reason a clinician may give for overriding a card."""
 
@@ -365,8 +375,72 @@ class CardWording(Entry):
     override_reasons: tuple[OverrideReason, ...]
 
 
-KINDS: dict[str, type[RenalDoseRule]] = {"renal-dose": RenalDoseRule}  # kinds of the files in mappings/rules/
-Rule = RenalDoseRule | KidneyRule | JudgementRule | PhaseRule  # whatever a card can name
+class When(Entry):
+    """Conditions of a row: all that are given must hold. A needed value that is absent makes the row undecidable."""
+
+    with_drugs: tuple[str, ...] = ()  # at least one of them running or drafted (keys of codes/rxnorm.csv)
+    routes: tuple[str, ...] = ()
+    phases: tuple[Phase, ...] = ()
+    problems: tuple[str, ...] = ()  # at least one on the problem list or among the reasons
+    years_at_least: int | None = None
+    years_below: int | None = None
+    days_below: int | None = None  # of age
+    kg_at_least: Decimal | None = None
+    kg_below: Decimal | None = None
+
+
+class Formula(Entry):
+    """A dose in mg computed as `factor` times the product of `times`, at most `most_mg`, rounded to `round_mg`."""
+
+    factor: Annotated[Decimal, Field(gt=0)]
+    times: tuple[Literal["body surface area", "clearance", "weight"], ...]
+    most_mg: Decimal | None = None
+    round_mg: Decimal | None = None
+
+
+class DoseRow(Entry):
+    """What applies when its conditions hold: regimens, a formula with an interval, or why there is none.
+
+    `not_recommended` gets no suggestion; `unsettled` gives information only, because the sources do not settle it.
+    `at_most: warning` holds a row from a secondary source below critical.
+    """
+
+    when: When = When()
+    regimens: Regimens = ()
+    formula: Formula | None = None
+    every: Measure | None = None
+    not_recommended: str = ""
+    unsettled: str = ""
+    note: str = ""
+    at_most: Literal["critical", "warning", "info"] = "critical"
+    cite: Cite | None = None
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> "DoseRow":
+        said = [bool(self.regimens), bool(self.formula), bool(self.not_recommended), bool(self.unsettled)]
+        if sum(said) != 1 or bool(self.formula) != bool(self.every):
+            raise ValueError("give `regimens`, or `formula` with `every`, or `not_recommended`, or `unsettled`")
+        return self
+
+
+class DoseRule(Entry):
+    """Doses of a drug that depend on something else than the kidneys: the first row whose conditions hold applies."""
+
+    kind: Literal["dose"]
+    id: str
+    title: str
+    drug: str
+    routes: tuple[str, ...]
+    reviewed: str
+    cite: Cite
+    rows: tuple[DoseRow, ...]
+
+
+KINDS: dict[str, type[RenalDoseRule | DoseRule]] = {  # kinds of the files in mappings/rules/
+    "renal-dose": RenalDoseRule,
+    "dose": DoseRule,
+}
+Rule = RenalDoseRule | DoseRule | KidneyRule | JudgementRule | PhaseRule  # whatever a card can name
 
 
 def cites_of(entry: BaseModel) -> Iterator[Cite]:

@@ -21,7 +21,7 @@ def neutral(text: str, length: int = 400) -> str:
     """
     if text.isascii() and text.isprintable() and len(text) <= length and not _SUSPICIOUS.search(text):
         return text
-    plain = "".join(" " if unicodedata.category(c) in _INVISIBLE else c for c in text)
+    plain = "".join(" " if unicodedata.category(c) in _INVISIBLE else c for c in text).strip()
     plain = _CLOSING.sub(
         "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}",
         _TAG.sub("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}", plain.translate(_MARKDOWN)),  # this makes slashes

@@ -102,7 +102,7 @@ def check(case: Case) -> Iterator[Finding]:
             "The label's regimens are scheduled. The dose is judged as if every permitted dose were given.",
             rules=("data/dose",),
         )
-    if case.renal is None:
+    if case.renal is None and case.dose is None:
         route = f" by the {order.route} route" if order.route else " without a route"
         yield _finding(
             knowledge,
@@ -114,8 +114,10 @@ def check(case: Case) -> Iterator[Finding]:
             rules=("data/rule",),
         )
         return
+    if case.renal is None:
+        return
     table, kidney = case.renal.table, case.renal.kidney
-    if case.renal.is_child:
+    if case.renal.is_child and case.dose is None:
         shown = (
             f" Kidney function: {kidney.clearance.arithmetic} ({kidney.clearance.formula})." if kidney.clearance else ""
         )

@@ -21,7 +21,8 @@ def check(case: Case) -> Iterator[Finding]:
     yield from _moving(case.order, table, kidney, case.knowledge)
     yield from _stale(case.order, table, kidney, case.knowledge)
     yield from _old_weight(case.order, table, kidney, case.facts, case.knowledge)
-    yield from _may_read_too_high(case.order, table, kidney, case.facts, case.knowledge)
+    if not case.renal.is_child:
+        yield from _may_read_too_high(case.order, table, kidney, case.facts, case.knowledge)
 
 
 def _finding(
