@@ -61,7 +61,7 @@ class AnalyteEntry(Entry):
     order: LabOrder | None = None
     excluded: dict[str, str] = {}
     remarks: dict[str, str] = {}
-    grades: tuple[str, ...] = ()
+    grades: dict[str, Decimal] = {}
     needs_exact: StrictBool = False
     words_are_results: StrictBool = False
 

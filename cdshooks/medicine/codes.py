@@ -84,7 +84,7 @@ class Analyte:
     remarks: Mapping[str, str]
     needs_exact: bool
     words_are_results: bool
-    grades: tuple[str, ...]
+    grades: Mapping[str, Decimal]
     order: LabRequest | None
     units: Mapping[str, UnitRule]
 

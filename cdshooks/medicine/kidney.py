@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
 from cdshooks.medicine.rules import CockcroftGault, KidneyRule
-from cdshooks.model import Facts, Input, Lab, Missing, Results
+from cdshooks.model import Facts, Input, Lab, Missing, Results, Why
 
 _MODALITIES = ("continuous", "peritoneal", "haemodialysis")  # the one that changes dosing most first
 
@@ -72,10 +72,13 @@ def assess(facts: Facts, rule: KidneyRule, adults_from_years: int, *, per_kg: bo
     dialysis = current_dialysis(facts, rule)
     creatinine, weight, height = (facts.newest(name) for name in ("creatinine", "weight", "height"))
     age = facts.age
+    born = facts.born
+    if age is not None and age >= rule.cockcroft_gault.age_from:  # there the formula ends
+        born = Missing(Why.UNUSABLE, f"it gives an age of {age} years")
     child = facts.is_younger_than(adults_from_years)
     needed: list[tuple[str, object]] = [
         ("serum creatinine", creatinine),
-        ("date of birth", facts.born),
+        ("date of birth", born),
         ("sex", facts.sex),
     ]
     if child or not per_kg:

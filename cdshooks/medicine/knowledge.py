@@ -23,8 +23,10 @@ from cdshooks.medicine.medicines import Medicines, make_medicines
 from cdshooks.medicine.rules import (
     KINDS,
     CardWording,
+    CidofovirRule,
     Cite,
     DoseRule,
+    DrugRule,
     JudgementRule,
     KidneyRule,
     OtherDrugs,
@@ -86,6 +88,7 @@ class Knowledge:
     dose_words: DoseWords
     renal_dose: tuple[RenalDoseRule, ...]
     dose: tuple[DoseRule, ...]
+    cidofovir: tuple[CidofovirRule, ...]
     kidney: KidneyRule
     judgement: JudgementRule
     phases: PhaseRule
@@ -96,7 +99,7 @@ class Knowledge:
     @property
     def rules(self) -> tuple[Rule, ...]:
         """Every rule that a card can name."""
-        return (*self.renal_dose, *self.dose, self.kidney, self.judgement, self.phases)
+        return (*self.renal_dose, *self.dose, *self.cidofovir, self.kidney, self.judgement, self.phases)
 
     @property
     def prefetch_queries(self) -> dict[str, str]:
@@ -161,6 +164,7 @@ def load_knowledge(folder: Traversable | None = None) -> Knowledge:
         dose_words=words,
         renal_dose=tuple(rule for rule in rules if isinstance(rule, RenalDoseRule)),
         dose=tuple(rule for rule in rules if isinstance(rule, DoseRule)),
+        cidofovir=tuple(rule for rule in rules if isinstance(rule, CidofovirRule)),
         kidney=kidney,
         judgement=judgement,
         phases=phases,
@@ -198,7 +202,7 @@ _REMEDIES = {
 }
 
 
-def _rule_files(folder: Traversable, place: str, problems: list[str]) -> Iterator[RenalDoseRule | DoseRule]:
+def _rule_files(folder: Traversable, place: str, problems: list[str]) -> Iterator[DrugRule]:
     """Every rule file below a folder, in the order of names; its `kind` says what it is."""
     for entry in sorted(folder.iterdir(), key=lambda found: found.name):
         here = f"{place}/{entry.name}"
@@ -234,7 +238,7 @@ def _cross_checks(knowledge: Knowledge) -> list[str]:
                 problems.append(
                     f"mappings: rule {rule.id} cites {cite.source!r}, which is not in sources.yaml; mend the name"
                 )
-    dosing: tuple[RenalDoseRule | DoseRule, ...] = (*knowledge.renal_dose, *knowledge.dose)
+    dosing: tuple[DrugRule, ...] = (*knowledge.renal_dose, *knowledge.dose, *knowledge.cidofovir)
     for table in dosing:
         if table.drug not in knowledge.codes.drugs:
             problems.append(f"mappings: rule {table.id} names the drug {table.drug!r}, which is not in drugs.yaml")

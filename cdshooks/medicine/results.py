@@ -110,6 +110,9 @@ def read_lab(
         return refuse(why=f"was withdrawn ({status})", kind="withdrawn")
     if status in _NO_RESULT_YET and value is None:
         return None
+    grade = _grade(value, analyte)
+    if grade is not None:
+        value = grade
     if not isinstance(value, Quantity):
         if analyte.words_are_results and isinstance(value, str | Concept):
             return None
@@ -124,7 +127,8 @@ def read_lab(
     number = convert(value, analyte, kind)
     if isinstance(number, Refusal):
         return refuse(why=f"is not used: {number.reason}", kind="unit")
-    original = short(f"{value.comparator}{value.value} {value.unit or value.code}".strip(), 40)
+    sent = observation.value if grade is not None and isinstance(observation.value, str) else ""
+    original = short(sent or f"{value.comparator}{value.value} {value.unit or value.code}".strip(), 40)
     if not analyte.lowest <= number <= analyte.highest:
         limits = f"{analyte.lowest} to {analyte.highest} {analyte.unit}"
         return refuse(why=f"is implausible: {original} (plausible: {limits})", kind="implausible")
@@ -142,6 +146,16 @@ def read_lab(
         original=original,
         remark="; ".join(filter(None, remarks)),
     )
+
+
+def _grade(value: Quantity | str | Concept | None, analyte: Analyte) -> Quantity | None:
+    """A dipstick grade ("2+", "trace", "2+ (100 mg/dL)") as the number it counts as."""
+    words = value.words if isinstance(value, Concept) else (value,) if isinstance(value, str) else ()
+    for text in words:
+        first = text.casefold().split("(")[0].strip()
+        if first in analyte.grades:
+            return Quantity(analyte.grades[first], analyte.unit)
+    return None
 
 
 def _status_remark(status: str) -> str:

@@ -436,11 +436,60 @@ class DoseRule(Entry):
     rows: tuple[DoseRow, ...]
 
 
-KINDS: dict[str, type[RenalDoseRule | DoseRule]] = {  # kinds of the files in mappings/rules/
+class StartLimits(Entry):
+    """Any one of these forbids the first dose."""
+
+    creatinine_above_mg_dl: Decimal
+    clearance_at_most_ml_min: int
+    protein_at_least_mg_dl: Decimal
+    cite: Cite
+
+
+class EveryDose(Entry):
+    """Creatinine and urine protein have to be this recent before every dose."""
+
+    within_days: int
+    cite: Cite
+
+
+class Reduction(Entry):
+    """A rise of creatinine over the baseline that asks for another dose."""
+
+    rise_at_least_mg_dl: Decimal
+    regimen_mg_per_kg: Decimal
+    cite: Cite
+
+
+class StopLimits(Entry):
+    """Either of these on treatment: discontinue."""
+
+    rise_at_least_mg_dl: Decimal
+    protein_at_least_mg_dl: Decimal
+    cite: Cite
+
+
+class CidofovirRule(Entry):
+    """When cidofovir may be started, given, reduced and stopped."""
+
+    kind: Literal["cidofovir"]
+    id: str
+    title: str
+    drug: str
+    routes: tuple[str, ...]
+    reviewed: str
+    start: StartLimits
+    every_dose: EveryDose
+    reduce: Reduction
+    stop: StopLimits
+
+
+DrugRule = RenalDoseRule | DoseRule | CidofovirRule
+KINDS: dict[str, type[DrugRule]] = {  # kinds of the files in mappings/rules/
     "renal-dose": RenalDoseRule,
     "dose": DoseRule,
+    "cidofovir": CidofovirRule,
 }
-Rule = RenalDoseRule | DoseRule | KidneyRule | JudgementRule | PhaseRule  # whatever a card can name
+Rule = DrugRule | KidneyRule | JudgementRule | PhaseRule  # whatever a card can name
 
 
 def cites_of(entry: BaseModel) -> Iterator[Cite]:

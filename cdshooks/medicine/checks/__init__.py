@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from cdshooks.medicine.case import Case, cases
-from cdshooks.medicine.checks import data_quality, dose, renal_dose, renal_function
+from cdshooks.medicine.checks import cidofovir, data_quality, dose, renal_dose, renal_function
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.rules import Cite
 from cdshooks.model import Facts, Finding, Indicator
@@ -14,6 +14,7 @@ Check: TypeAlias = Callable[[Case], Iterable[Finding]]
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("dose for the kidney function", renal_dose.check),
     ("dose", dose.check),
+    ("cidofovir limits", cidofovir.check),
     ("kidney function", renal_function.check),
     ("data quality", data_quality.check),
 )

@@ -1,0 +1,202 @@
+"""Cidofovir and the kidneys: may it be started, given today, at which dose, or has it to stop?"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+
+from cdshooks.medicine.case import Case
+from cdshooks.medicine.compare import in_table_unit
+from cdshooks.medicine.kidney import Kidney, assess
+from cdshooks.medicine.rules import CidofovirRule, Cite
+from cdshooks.model import Finding, Indicator, Input, Lab, LabRequest, Missing, Regimen, Why
+
+_ADULT_YEARS = 0  # the label's limits are Cockcroft-Gault for whoever is given the drug
+
+
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """What the limits are compared with. `baseline` is the last creatinine before a running therapy began."""
+
+    creatinine: Lab | Missing
+    protein: Lab | Missing
+    kidney: Kidney
+    baseline: Lab | None
+    on_treatment: bool
+
+
+def check(case: Case) -> Iterator[Finding]:
+    """Findings of topic contraindication, toxicity, renalDose, monitoring and dataQuality for a cidofovir order."""
+    for rule in case.knowledge.cidofovir:
+        if rule.drug == case.order.product.drug and case.order.route in rule.routes:
+            values = _values(case)
+            yield from _not_known(case, rule, values)
+            yield from _too_old(case, rule, values)
+            if values.on_treatment:
+                yield from _on_treatment(case, rule, values)
+            else:
+                yield from _at_start(case, rule, values)
+
+
+def _values(case: Case) -> _Values:
+    facts = case.facts
+    begun = [o.starts for o in facts.context if o.product.drug == case.order.product.drug and not o.draft and o.starts]
+    begun += [case.order.starts] if not case.order.draft and case.order.starts else []
+    start = min(begun) if begun else None
+    before = None
+    if start:
+        earlier = [lab for lab in facts.results["creatinine"].since(start - timedelta(days=365)) if lab.on <= start]
+        before = earlier[0] if earlier else None
+    return _Values(
+        creatinine=facts.newest("creatinine"),
+        protein=facts.newest("urine-protein"),
+        kidney=assess(facts, case.knowledge.kidney, _ADULT_YEARS),
+        baseline=before,
+        on_treatment=start is not None,
+    )
+
+
+def _not_known(case: Case, rule: CidofovirRule, values: _Values) -> Iterator[Finding]:
+    """A limit that cannot be looked at: what was not sent is the interface's to mend, the rest the clinician's."""
+    gaps = [("urine protein", values.protein)] if isinstance(values.protein, Missing) else []
+    if not values.on_treatment:
+        gaps += values.kidney.lacking
+    elif isinstance(values.creatinine, Missing):
+        gaps.append(("serum creatinine", values.creatinine))
+    for name, missing in gaps:
+        unseen = missing.why in (Why.NOT_SENT, Why.FETCH_FAILED)
+        topic = "dataQuality" if unseen else "monitoring"
+        tests = _tests(case, name) if topic == "monitoring" else ()
+        indicator = Indicator.CRITICAL if tests else Indicator.WARNING
+        summary = f": limits not checked ({name} {missing.why.value})"
+        because = f"{name[:1].upper()}{name[1:]}: {missing}. The label makes it a condition of every dose."
+        yield _finding(case, rule, values, topic, indicator, rule.every_dose.cite, summary, because, tests=tests)
+
+
+def _tests(case: Case, name: str) -> tuple[LabRequest, ...]:
+    analyte = {"serum creatinine": "creatinine", "urine protein": "urine-protein"}.get(name)
+    order = case.knowledge.codes.analytes[analyte].order if analyte else None
+    return (order,) if order else ()
+
+
+def _too_old(case: Case, rule: CidofovirRule, values: _Values) -> Iterator[Finding]:
+    limit = rule.every_dose.within_days
+    for name, lab in (("serum creatinine", values.creatinine), ("urine protein", values.protein)):
+        if isinstance(lab, Lab) and (days := (case.facts.today - lab.on).days) > limit:
+            yield _finding(
+                case,
+                rule,
+                values,
+                "monitoring",
+                Indicator.CRITICAL,
+                rule.every_dose.cite,
+                f": {name} is {days} days old, needed within 48 h of the dose",
+                f"{name[:1].upper()}{name[1:]} {lab.original} of {lab.on.isoformat()}.",
+                "The label asks for it within 48 hours before every dose.",
+                tests=_tests(case, name),
+            )
+
+
+def _at_start(case: Case, rule: CidofovirRule, values: _Values) -> Iterator[Finding]:
+    limits, reasons = rule.start, []
+    if isinstance(values.creatinine, Lab) and values.creatinine.value > limits.creatinine_above_mg_dl:
+        reasons.append(f"serum creatinine {values.creatinine.original} is above {limits.creatinine_above_mg_dl} mg/dL")
+    clearance = values.kidney.clearance
+    if clearance and clearance.rounded <= limits.clearance_at_most_ml_min:
+        reasons.append(f"CrCl {clearance} is at or below {limits.clearance_at_most_ml_min}")
+    if isinstance(values.protein, Lab) and values.protein.value >= limits.protein_at_least_mg_dl:
+        reasons.append(f"urine protein {values.protein.original} reaches {limits.protein_at_least_mg_dl} mg/dL (2+)")
+    if reasons:
+        yield _finding(
+            case,
+            rule,
+            values,
+            "contraindication",
+            Indicator.CRITICAL,
+            limits.cite,
+            f": must not be started, {reasons[0]}",
+            f"Start limits of the label: {'; '.join(reasons)}. Any one is enough.",
+            *([f"{clearance.formula}: {clearance.arithmetic}."] if clearance else []),
+            withdraw="Remove this order" if case.order.draft else "",
+        )
+
+
+def _on_treatment(case: Case, rule: CidofovirRule, values: _Values) -> Iterator[Finding]:
+    reasons, line, rise = [], "", Decimal(0)
+    if isinstance(values.creatinine, Lab) and values.baseline:
+        rise = values.creatinine.value - values.baseline.value
+        line = (
+            f"serum creatinine {values.baseline.original} before therapy ({values.baseline.on.isoformat()}),"
+            f" {values.creatinine.original} now"
+        )
+        if rise >= rule.stop.rise_at_least_mg_dl:
+            reasons.append(f"{line}: up by {rise:.2f} mg/dL")
+    if isinstance(values.protein, Lab) and values.protein.value >= rule.stop.protein_at_least_mg_dl:
+        reasons.append(f"urine protein {values.protein.original} (3+ or more)")
+    if reasons:
+        yield _finding(
+            case,
+            rule,
+            values,
+            "toxicity",
+            Indicator.CRITICAL,
+            rule.stop.cite,
+            f": stop, {'urine protein 3+' if 'protein' in reasons[0] else f'creatinine up by {rise:.2f} mg/dL'}",
+            f"The label says to discontinue: {'; '.join(reasons)}.",
+            withdraw="Remove this order" if case.order.draft else "",
+        )
+    elif rise >= rule.reduce.rise_at_least_mg_dl and _above(case, rule.reduce.regimen_mg_per_kg):
+        yield _finding(
+            case,
+            rule,
+            values,
+            "renalDose",
+            Indicator.CRITICAL,
+            rule.reduce.cite,
+            f" is too much after a rise of creatinine by {rise:.2f} mg/dL: {rule.reduce.regimen_mg_per_kg} mg/kg",
+            f"{line[:1].upper()}{line[1:]}. The label reduces the dose to {rule.reduce.regimen_mg_per_kg} mg/kg.",
+        )
+
+
+def _above(case: Case, mg_per_kg: Decimal) -> bool:
+    """Is the ordered dose above this, beyond the tolerance?"""
+    regimen = case.order.regimen
+    if not isinstance(regimen, Regimen):
+        return False
+    in_unit = in_table_unit(regimen, "mg/kg", case.facts.newest("weight"))
+    return in_unit is not None and in_unit.high > mg_per_kg * (1 + case.knowledge.judgement.tolerance)
+
+
+def _finding(
+    case: Case,
+    rule: CidofovirRule,
+    values: _Values,
+    topic: str,
+    indicator: Indicator,
+    cite: Cite,
+    summary: str,
+    *because: str,
+    tests: tuple[LabRequest, ...] = (),
+    withdraw: str = "",
+) -> Finding:
+    order = case.order
+    inputs = list(values.kidney.inputs)
+    for lab in (values.protein, values.baseline):
+        if isinstance(lab, Lab):
+            name = "urine protein" if lab.analyte == "urine-protein" else "serum creatinine before therapy"
+            inputs.append(Input(name, lab.original, "", lab.on.isoformat(), lab.ref))
+    return Finding(
+        topic=topic,
+        indicator=indicator,
+        rules=(rule.id,),
+        order=order.chart,
+        drug=order.product.drug,
+        summary=f"{order.label}{summary}",
+        because=because,
+        citations=(case.knowledge.citation(cite),),
+        intent=order.intent,
+        inputs=tuple(inputs),
+        ordered=order.regimen.wording if isinstance(order.regimen, Regimen) else "",
+        lab_requests=tests,
+        withdraw=withdraw,
+    )
