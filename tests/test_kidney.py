@@ -113,7 +113,7 @@ def by_hand(age: int, sex: str, weight: str, creatinine: str) -> Fraction:
 def test_cockcroft_gault(age: int, sex: str, weight: str, creatinine: str, rounded: int, knowledge: Knowledge) -> None:
     found = cockcroft_gault(knowledge.kidney, age, sex, Decimal(weight), Decimal(creatinine), "actual weight")
     assert close(found.value, by_hand(age, sex, weight, creatinine))
-    assert (found.rounded, found.unit) == (rounded, "mL/min")
+    assert (found.rounded, found.unit) == (Decimal(rounded), "mL/min")
 
 
 def test_cockcroft_gault_over_many_patients(knowledge: Knowledge) -> None:
@@ -372,9 +372,8 @@ def dialysis(modality: str, days: int | None = None, resource_type: str = "Condi
 
 
 def transplant(days: int | None) -> Problem:
-    return Problem(
-        "transplant-kidney", "Kidney transplant", None if days is None else days_ago(days), "Condition/t", ""
-    )
+    since = None if days is None else days_ago(days)
+    return Problem("transplant-kidney", "Kidney transplant", since, "Condition/t", "diagnosis")
 
 
 @pytest.mark.parametrize(

@@ -60,3 +60,21 @@ def compare(ordered: Regimen, expected: TableRegimen, phase: Phase, tolerance: D
         high *= most / expected.per_day
         differs = max(most / expected.per_day, expected.per_day / ordered.per_day) > 1 + tolerance
     return Comparison(expected, phase, low, high, differs, tolerance)
+
+
+def likely_slip(ordered: Regimen, c: Comparison) -> str:
+    """What a misfit looks like: the decimal point, mg for mg/kg, a day's amount as one dose; "" for nothing known."""
+    dose, unit = c.expected.dose
+    near = c.tolerance
+
+    def about(value: Decimal, wanted: Decimal) -> bool:
+        return abs(value / wanted - 1) <= near
+
+    if ordered.unit != unit and about(ordered.high, dose):
+        return f"The figure is the label's in {unit}: is {dose.normalize():f} {unit} meant, not {ordered.unit}?"
+    if about(c.high, Decimal(10)) or about(c.low, Decimal("0.1")):
+        return "The amount is off by a factor of ten: check the decimal point."
+    same_interval = not c.interval_differs and c.expected.per_day > 1
+    if same_interval and about(c.high, c.expected.per_day):
+        return "The dose equals the amount of a whole day: is it meant per day, not per dose?"
+    return ""

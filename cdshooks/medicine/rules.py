@@ -153,6 +153,7 @@ class RenalDoseRule(Entry):
     unit: Literal["mg", "mg/kg"]
     cite: Cite
     reviewed: str
+    confusable_with: str = ""  # a drug whose doses are taken for this one's
     stable_freshness_days: int | None = None  # instead of the one in kidney.yaml
     start_of_prophylaxis: StartOfProphylaxis | None = None
     bands: tuple[Band, ...]
@@ -187,6 +188,12 @@ class RenalDoseRule(Entry):
     def step(self) -> Decimal:
         """To what clearances are rounded before banding."""
         return Decimal("0.01") if self.per_kg else Decimal(1)
+
+    @property
+    def doses(self) -> frozenset[tuple[Decimal, str]]:
+        """Every dose of the table, with its unit."""
+        rows = (*self.bands, *self.dialysis)
+        return frozenset(regimen.dose for row in rows for regimen in (*row.treatment, *row.stable))
 
     def band(self, clearance: Decimal) -> Band:
         """The band that holds a clearance, rounded to the table's step."""

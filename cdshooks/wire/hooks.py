@@ -379,8 +379,7 @@ class _PrefetchReader:
         self.unreadable: list[str] = []
 
     def read(self, key: str, value: Any) -> None:
-        known = key in PUBLISHED_KEYS or key == ALL_OBSERVATIONS
-        keys = OBSERVATION_GROUPS if key == ALL_OBSERVATIONS else (key,) if known else ()
+        keys = OBSERVATION_GROUPS if key == ALL_OBSERVATIONS else (key,) if key in PUBLISHED_KEYS else ()
         if isinstance(value, dict) and "resource" in value and "response" in value and "resourceType" not in value:
             status = value["response"].get("status", "") if isinstance(value["response"], dict) else ""
             value = (
@@ -389,43 +388,42 @@ class _PrefetchReader:
         if value is None:
             return self._gap(keys, Why.NONE_ON_FILE)
         if not isinstance(value, dict) or not isinstance(value.get("resourceType"), str):
-            if known:
-                self.unreadable.append(key)
-                self._gap(keys, Why.UNUSABLE, "the value sent is no FHIR resource")
-            return None
+            return self._not_read(key, keys, "the value sent is no FHIR resource")
         if value["resourceType"] == "OperationOutcome":
             return self._gap(keys, Why.FETCH_FAILED)
         if value["resourceType"] == "Bundle":
-            return self._bundle(key, keys, known, value)
-        return self._keep(keys, known, [value])
+            return self._bundle(key, keys, value)
+        return self._keep(keys, [value])
 
-    def _bundle(self, key: str, keys: tuple[str, ...], known: bool, bundle: Json) -> None:
+    def _bundle(self, key: str, keys: tuple[str, ...], bundle: Json) -> None:
         try:
             entries = list(_entries(bundle, f"prefetch.{key}", self.medications))
         except BadRequest:
-            if known:
-                self.unreadable.append(key)
-                self._gap(keys, Why.UNUSABLE, "the Bundle sent cannot be read")
-            return
+            return self._not_read(key, keys, "the Bundle sent cannot be read")
         outcomes = [resource for resource in entries if resource["resourceType"] == "OperationOutcome"]
         found = [resource for resource in entries if resource["resourceType"] != "OperationOutcome"]
         failed = any(_is_error(outcome) for outcome in outcomes)
-        if not found:
-            return self._gap(keys, Why.FETCH_FAILED if failed else Why.NONE_ON_FILE)
         links = bundle.get("link")
         links = links if isinstance(links, list) else []
-        if failed or any(isinstance(link, dict) and link.get("relation") == "next" for link in links):
+        more = any(isinstance(link, dict) and link.get("relation") == "next" for link in links)
+        if not entries and bundle.get("entry"):
+            return self._not_read(key, keys, "no entry of the Bundle sent can be read")
+        if not found and more and not failed:
+            return self._gap(keys, Why.NOT_SENT, "only an empty first page was sent")
+        if not found:
+            return self._gap(keys, Why.FETCH_FAILED if failed else Why.NONE_ON_FILE)
+        if failed or more:
             self.incomplete.update(keys or (k for resource in found for k in _keys_of(resource["resourceType"])))
-        return self._keep(keys, known, found)
+        return self._keep(keys, found)
 
-    def _keep(self, keys: tuple[str, ...], known: bool, found: list[Json]) -> None:
-        if known and not any(key in keys for resource in found for key in _keys_of(resource["resourceType"])):
+    def _keep(self, keys: tuple[str, ...], found: list[Json]) -> None:
+        if keys and not any(key in keys for resource in found for key in _keys_of(resource["resourceType"])):
             self._gap(keys, Why.UNUSABLE, "only data of another kind came under this key")
         else:
             self.with_data.update(keys)
         for resource in found:
             kind = resource["resourceType"]
-            if not known or kind == "Patient":
+            if not keys or kind == "Patient":
                 self.with_data.update(_keys_of(kind))
             if kind == "Patient":
                 self.patients.append(resource)
@@ -433,6 +431,11 @@ class _PrefetchReader:
                 self.medications.setdefault(f"Medication/{resource.get('id', '')}", resource)
             else:
                 self.resources.append(resource)
+
+    def _not_read(self, key: str, keys: tuple[str, ...], detail: str) -> None:
+        if keys:  # under an unknown key it is somebody else's
+            self.unreadable.append(key)
+            self._gap(keys, Why.UNUSABLE, detail)
 
     def _gap(self, keys: tuple[str, ...], why: Why, detail: str = "") -> None:
         for key in keys:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from cdshooks.medicine.case import Case, DoseCase
-from cdshooks.medicine.compare import Comparison, compare, in_table_unit
+from cdshooks.medicine.compare import Comparison, compare, in_table_unit, likely_slip
 from cdshooks.medicine.propose import proposal
 from cdshooks.model import Finding, Indicator, Phase, Proposal, Regimen
 
@@ -63,7 +63,8 @@ def _judged(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
         indicator = min(indicator, Indicator.WARNING)
     misfit = "is too much" if nearest.too_much else "is too little" if nearest.too_little else "has the wrong interval"
     share = f"Expected: {words}; ordered is {nearest.high * 100:.0f} % of the amount a day."
-    yield _finding(case, dose, indicator, f" {misfit}: {words}", share, propose=True)
+    slip = likely_slip(ordered, nearest)
+    yield _finding(case, dose, indicator, f" {misfit}: {words}", share, *([slip] if slip else []), propose=True)
 
 
 def _finding(

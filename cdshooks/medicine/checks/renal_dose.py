@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from cdshooks.medicine.case import Case
-from cdshooks.medicine.compare import Comparison, compare, in_table_unit
+from cdshooks.medicine.compare import Comparison, compare, in_table_unit, likely_slip
 from cdshooks.medicine.kidney import Kidney
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.propose import proposal
@@ -210,6 +210,7 @@ def _verdict(case: _Judged, row: Band | DialysisRow, comparisons: tuple[Comparis
         Indicator.CRITICAL if strong else Indicator.WARNING,
         f" {_misfit(nearest)} {case.state} ({case.named(nearest.phase)}): {nearest.expected.regimen.wording}",
         *_lines(case, comparisons),
+        *_slip(case, nearest),
     )
     yield replace(
         base,
@@ -244,6 +245,19 @@ def _advice(case: _Judged, row: Band | DialysisRow) -> Finding:
     )
     choices = [(phase, regimen) for phase in case.phases for regimen in _column(row, phase)]
     return replace(base, topic="doseAdvice", because=(*base.because, *_edge(case)), proposals=case.proposals(choices))
+
+
+def _slip(case: _Judged, c: Comparison) -> Iterator[str]:
+    """What the misfit may come from."""
+    ordered = case.order.regimen
+    if not isinstance(ordered, Regimen):
+        return
+    other = case.table.confusable_with
+    if any((ordered.high, ordered.unit) in t.doses for t in case.knowledge.renal_dose if t.drug == other):
+        name = case.knowledge.codes.drugs[other].display
+        yield f"This is a dose of {name}: the two drugs are not interchangeable milligram for milligram."
+    elif words := likely_slip(ordered, c):
+        yield words
 
 
 def _misfit(c: Comparison) -> str:
