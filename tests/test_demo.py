@@ -35,7 +35,7 @@ EXPECTED = {
     "07-hiv-retinitis-text-dose": ["critical renalDose"],
     "08-stem-cell-transplant-milligrams": ["critical renalDose"],
     "09-nephrotic-syndrome-band-edge": ["info renalFunction"],
-    "10-infant-congenital": ["warning dataQuality"],
+    "10-infant-congenital": [],
     "11-colitis-once-daily": ["warning renalDose"],
     "12-liver-transplant-obesity": ["info renalDose"],
     "13-lung-transplant-no-creatinine": ["warning dataQuality"],

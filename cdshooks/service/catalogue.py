@@ -64,8 +64,11 @@ def _lines(knowledge: "Knowledge", entry: BaseModel, indent: str) -> Iterator[st
             case dict():
                 yield f"{indent}{label}:"
                 for key, item in value.items():
-                    yield f"{indent}  {key}:"
-                    yield from _lines(knowledge, item, indent + "    ")
+                    if isinstance(item, BaseModel):
+                        yield f"{indent}  {key}:"
+                        yield from _lines(knowledge, item, indent + "    ")
+                    else:
+                        yield f"{indent}  {key}: {', '.join(map(str, item)) if isinstance(item, tuple) else item}"
             case tuple():
                 yield f"{indent}{label}: {', '.join(map(str, value))}"
             case _:

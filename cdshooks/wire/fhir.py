@@ -470,6 +470,7 @@ _FIELDS = {  # what we read, so that a vendor's odd extension elsewhere costs no
     "MedicationRequest": ("id", "status", "intent", "subject", "dosageInstruction", "reasonCode", "authoredOn"),
     "MedicationStatement": ("id", "status", "subject", "dosage", "reasonCode"),
 }
+_EMPTY: tuple[Any, ...] = (None, "", [], {})
 _PACKAGES = {"DSTU2": "STU3.", "STU3": "STU3.", "R4": "R4B.", "R4B": "R4B.", "R5": ""}
 
 
@@ -493,7 +494,7 @@ def violations(resource: Mapping[str, Any], release: str) -> tuple[str, ...]:
     Known deviations are mended on a copy first. Absence is judged by whoever needs the value.
     """
     kind = str(resource.get("resourceType")).replace("MedicationOrder", "MedicationRequest")
-    picked = {name: _mended(resource[name]) for name in _FIELDS[kind] if resource.get(name) is not None}
+    picked = {name: _mended(resource[name]) for name in _FIELDS[kind] if resource.get(name) not in _EMPTY}
     for name in ("dosageInstruction", "dosage", "reasonCode"):
         if isinstance(picked.get(name), dict):
             picked[name] = [picked[name]]
@@ -510,7 +511,7 @@ def violations(resource: Mapping[str, Any], release: str) -> tuple[str, ...]:
 def _mended(value: Any) -> Any:
     """A copy without nulls and empty members, and with `doseAndRate` as the array it should be."""
     if isinstance(value, dict):
-        kept = {k: _mended(v) for k, v in value.items() if v not in (None, "", [], {}) and k != "extension"}
+        kept = {k: _mended(v) for k, v in value.items() if v not in _EMPTY and k != "extension"}
         if "periodUnits" in kept:  # DSTU2
             kept["periodUnit"] = kept.pop("periodUnits")
         if isinstance(kept.get("doseAndRate"), dict):

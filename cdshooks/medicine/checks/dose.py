@@ -19,6 +19,8 @@ def check(case: Case) -> Iterator[Finding]:
     for note in dose.assumed:
         if "could not be looked for" in note:
             yield _finding(case, dose, Indicator.INFO, f": {note}", topic="dataQuality")
+    if dose.lacking and case.renal:
+        return  # the checks of the kidney function say what is missing
     if dose.lacking:
         name, missing = dose.lacking[0]
         yield _finding(

@@ -35,9 +35,11 @@ class _Judged:
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        """The phase that holds, or both columns of the table when it is unknown."""
+        """The phase that holds, or both columns of the table when it is unknown (and they differ)."""
         known = self.order.intent.phase
-        return (known,) if known else (Phase.TREATMENT, Phase.MAINTENANCE)
+        if known or all(row.treatment == row.stable for row in self.table.bands):
+            return (known or Phase.TREATMENT,)
+        return Phase.TREATMENT, Phase.MAINTENANCE
 
     def named(self, phase: Phase) -> str:
         """The phase as known; without a known intent the second column is named for both its uses."""
