@@ -241,6 +241,7 @@ class ChartPatient:
     ref: str
     birth_date: str
     gender: str
+    raw: Mapping[str, Any] = field(default_factory=dict, hash=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +315,7 @@ class Regimen:
     wording: str = ""  # how a clinician writes it: "450 mg every 12 h"
     read_from: tuple[str, ...] = ()  # how each part was read: "dose: 2 tablets x 450 mg (strength from RxNorm 313566)"
     sure: bool = True  # False when read from free text or by an assumption that is named in read_from
+    first_step: bool = False  # the order has later steps that are not part of this
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,7 +425,7 @@ class Facts:
         default_factory=dict
     )  # drugs beside the orders: key -> how the record names it
     medicines_gap: Missing | None = None  # why the medication list is not known
-    refused: tuple[tuple[ChartOrder, str, str], ...] = ()  # (order, what it is called, why it is not judged)
+    refused: tuple[tuple[ChartOrder, str, str, str], ...] = ()  # (order, drug, what it is called, why not judged)
 
     def newest(self, analyte: str) -> Lab | Missing:
         """The newest usable result of an analyte, or why there is none."""
@@ -490,6 +492,7 @@ class Proposal:
     period_unit: str
     after_dialysis: bool
     wording: str
+    same_timing: bool = False  # only the dose changes
     sure: bool = True  # False when the finding itself is in doubt: never preselected
 
 

@@ -4,7 +4,7 @@ Pure: everything it needs is in its arguments. The service and the command line 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, tzinfo
 from functools import lru_cache
 from typing import Any
@@ -15,7 +15,7 @@ from cdshooks import __version__
 from cdshooks.medicine import checks
 from cdshooks.medicine.interpret import interpret
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.model import Chart, Facts, Finding, Unused
+from cdshooks.model import Chart, ChartPatient, Facts, Finding
 from cdshooks.wire import cards, fhir
 from cdshooks.wire.hooks import HookCall
 
@@ -37,20 +37,15 @@ class Answer:
 def evaluate(call: HookCall, *, knowledge: Knowledge, today: date, zone: tzinfo, fhir_release: str = "auto") -> Answer:
     """Judge one hook call. `today` is the clinical date, `zone` the site's time zone (which day a result is from)."""
     chart = fhir.read_chart(call, fhir_release)
-    facts = _with_order_defects(interpret(chart, knowledge, today, zone), chart.release)
+    facts = interpret(chart, knowledge, today, zone)
     findings, failures = checks.run(facts, knowledge)
-    broken = _broken_results(chart, findings)
-    if broken:  # a result that a card would cite breaks the FHIR release: judge again without it, and say so
-        chart = _without(chart, broken)
-        facts = _with_order_defects(interpret(chart, knowledge, today, zone), chart.release)
-        findings, failures = checks.run(facts, knowledge)
     rendered = cards.render(
         findings,
         wording=_wording(knowledge),
         hook_instance=call.hook_instance,
         patient_id=call.patient_id,
         release=chart.release,
-        remarks=tuple(_remarks(facts)),
+        remarks=(*_remarks(facts), *_fhir_defects(chart, facts, findings)) if findings else (),
     )
     return Answer(rendered, findings, failures)
 
@@ -62,8 +57,8 @@ def warm_up() -> None:
 
 def _remarks(facts: Facts) -> Iterator[str]:
     """What the reader of any card of this call should know about the data."""
-    for key in sorted(facts.incomplete):
-        yield f"Only the first page of {key} was sent: the list is incomplete."
+    if facts.incomplete:
+        yield f"Only the first page of {', '.join(sorted(facts.incomplete))} was sent: incomplete."
     if facts.orders:
         for results in facts.results.values():
             for entry in results.met:
@@ -71,32 +66,18 @@ def _remarks(facts: Facts) -> Iterator[str]:
                     yield f"Not used: {entry.what} {entry.why}."
 
 
-def _with_order_defects(facts: Facts, release: str) -> Facts:
-    """The facts, naming each judged order that breaks its FHIR release; it is judged all the same, as far as read."""
-    defects = [
-        Unused(order.chart.ref, "the order", f"breaks FHIR in {path}; it was read as far as possible", "unreadable")
-        for order in facts.orders
-        for path in fhir.violations(order.chart.raw, release)[:1]
-    ]
-    return replace(facts, unused=(*facts.unused, *defects)) if defects else facts
-
-
-def _broken_results(chart: Chart, findings: tuple[Finding, ...]) -> dict[str, str]:
-    """Cited Observations that break FHIR in a field we read: reference -> field."""
+def _fhir_defects(chart: Chart, facts: Facts, findings: tuple[Finding, ...]) -> Iterator[str]:
+    """What breaks the FHIR release among the resources that the answer rests on; each was read as far as possible."""
+    resources = [order.chart.raw for order in facts.orders]
+    if isinstance(chart.patient, ChartPatient):
+        resources.append(chart.patient.raw)
     inputs = (entry for finding in findings for entry in finding.inputs)
     cited = {entry.reference for entry in inputs if entry.reference.startswith("Observation/")}
-    found = {}
-    for observation in chart.observations if cited else ():
-        if observation.ref in cited and (paths := fhir.violations(observation.raw, chart.release)):
-            found[observation.ref] = paths[0]
-    return found
-
-
-def _without(chart: Chart, broken: dict[str, str]) -> Chart:
-    gone = [observation for observation in chart.observations if observation.ref in broken]
-    unused = [Unused(o.ref, "a result", f"cannot be read: {broken[o.ref]}", "unreadable") for o in gone]
-    kept = tuple(observation for observation in chart.observations if observation.ref not in broken)
-    return replace(chart, observations=kept, unused=(*chart.unused, *unused))
+    resources += [o.raw for o in chart.observations if o.ref in cited] if cited else []
+    for resource in resources:
+        for path in fhir.violations(resource, chart.release)[:1]:
+            name = f"{resource.get('resourceType')}/{resource.get('id', '')}"
+            yield f"{name} breaks FHIR {chart.release} in {path}; it was read as far as possible."
 
 
 @lru_cache(maxsize=8)

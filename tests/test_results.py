@@ -171,7 +171,7 @@ def test_what_stands_before_the_newest_is_named_and_what_is_older_is_not(creatin
         Observed("withdrawn", "2026-11-19", status="entered-in-error"),
         Observed("without unit", "2026-11-20", unit=""),
     )
-    assert results.met == ()
+    assert not results.met
     assert newest(results) == "good"
     assert [entry.ref for entry in results.unused] == ["without unit", "withdrawn"]
     assert results.met == results.unused

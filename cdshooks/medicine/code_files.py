@@ -152,6 +152,7 @@ class ConditionsFile(Entry):
     denied_next: tuple[str, ...]
     past_before: tuple[str, ...]
     past_next: tuple[str, ...]
+    near: dict[str, tuple[str, ...]]
     phrases: tuple[PhraseEntry, ...]
     groups: dict[str, frozenset[str]]
 

@@ -136,6 +136,7 @@ class _Guards:
     denied_next: re.Pattern[str]
     past_before: re.Pattern[str]
     past_next: re.Pattern[str]
+    near: tuple[tuple[frozenset[str], re.Pattern[str]], ...]  # (concepts, words that speak of something near them)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,6 +161,18 @@ class Codes:
     _phrases: re.Pattern[str]
     _meaning_of: Mapping[str, tuple[_Phrase, ...]]
     _guards: _Guards
+
+    # ---- names that rules may use
+
+    def drug_concepts(self) -> frozenset[str]:
+        """Every drug of rxnorm.csv, not only CMV antivirals."""
+        return frozenset(row.concept for row in self._drug_codes.values())
+
+    def problem_concepts(self) -> frozenset[str]:
+        """Everything that a condition or procedure can mean."""
+        coded = (meaning.concept for meanings in self._conditions.values() for meaning in meanings)
+        worded = (phrase.meaning.concept for phrases in self._meaning_of.values() for phrase in phrases)
+        return frozenset((*coded, *worded))
 
     # ---- results
 
@@ -263,6 +276,12 @@ class Codes:
                     densities.add(density)
             if coded and (strengths or densities):
                 recognised += ", strength from the name"
+        if not strengths and not densities:
+            sold = [entry for name, entry in self.drugs[drug].forms.items() if entry.sold and shape in ("", name)]
+            strengths = {strength for entry in sold for strength in entry.strengths_mg}
+            densities = {density for entry in sold for density in entry.mg_per_ml}
+            if len(strengths) == 1 or len(densities) == 1:
+                recognised += ", the only strength sold"
         local = {name for name, systemic, _ in self._forms if not systemic}
         return Product(
             drug=drug,
@@ -310,6 +329,7 @@ class Codes:
         """Phrases in a text that are neither denied, planned nor about somebody else."""
         guards, plain = self._guards, text.replace("-", " ")
         found = list(self._phrases.finditer(plain))
+        only_near = [concepts for concepts, words in guards.near if words.search(plain)] if found else []
         bounds = sorted({0, len(plain), *(each.start() for each in guards.breaks.finditer(plain))}) if found else []
         for match in found:
             start, end = bounds[bisect_right(bounds, match.start()) - 1], bounds[bisect_left(bounds, match.end())]
@@ -322,6 +342,8 @@ class Codes:
             past = guards.past_before.search(before) or guards.past_next.match(plain, match.end())
             for phrase in self._meaning_of[match[0]]:
                 if phrase.not_with and phrase.not_with.search(plain, start, end):
+                    continue
+                if any(phrase.meaning.concept in concepts for concepts in only_near):
                     continue
                 if past and not phrase.keeps_past:
                     yield Meaning(f"{phrase.meaning.concept}-history", "history", phrase.meaning.modality)
@@ -538,4 +560,5 @@ def _guards(file: ConditionsFile) -> _Guards:
         denied_next=re.compile(rf"\s*(?:status)?\s*[:=]?\s*{_any_of(file.denied_next)}(?!\W*\d)"),
         past_before=re.compile(_any_of(file.past_before)),
         past_next=re.compile(rf"[\s,:(]*{_any_of(file.past_next)}"),
+        near=tuple((file.groups[group], re.compile(_any_of(words))) for group, words in file.near.items()),
     )

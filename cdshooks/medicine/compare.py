@@ -62,6 +62,11 @@ def compare(ordered: Regimen, expected: TableRegimen, phase: Phase, tolerance: D
     return Comparison(expected, phase, low, high, differs, tolerance)
 
 
+def closeness(c: Comparison) -> tuple[bool, bool, Decimal]:
+    """Sorts comparisons: one that fits, then the same interval, then the nearest amount; else the table's own order."""
+    return not c.fits, c.interval_differs, Decimal(0) if c.interval_differs else c.distance
+
+
 def likely_slip(ordered: Regimen, c: Comparison) -> str:
     """What a misfit looks like: the decimal point, mg for mg/kg, a day's amount as one dose; "" for nothing known."""
     dose, unit = c.expected.dose

@@ -37,7 +37,7 @@ _RUNNING = frozenset({"active", "taking", "intended", ""})
 
 def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo) -> Facts:
     """The facts of one call. Orders come first: without an order of ours nothing else is looked at."""
-    refused: list[tuple[ChartOrder, str, str]] = []
+    refused: list[tuple[ChartOrder, str, str, str]] = []
     judged = list(_orders(chart.judged, chart, knowledge, zone, refused, draft=chart.hook != "medication-verify"))
     running = (
         [m for m in chart.medications if m.status in _RUNNING] if not isinstance(chart.medications, Missing) else []
@@ -72,7 +72,9 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo) -> 
     assumed = None
     if any(order.intent.phase is None for order in judged):
         loads = [results[key].newest() for key in results if key.startswith("cmv-viral-load")]
-        assumed = phase_assumed(problems, loads, knowledge.codes.groups, knowledge.phases, today)
+        gap = chart.event_gaps["conditions"]
+        seen = gap is None or gap.why is Why.NONE_ON_FILE
+        assumed = phase_assumed(problems, seen, loads, knowledge.codes.groups, knowledge.phases, today)
     return facts(
         born=born,
         sex=sex,
@@ -99,7 +101,7 @@ def _orders(
     chart: Chart,
     knowledge: Knowledge,
     zone: tzinfo,
-    refused: list[tuple[ChartOrder, str, str]],
+    refused: list[tuple[ChartOrder, str, str, str]],
     *,
     draft: bool,
 ) -> Iterable[Order]:
@@ -108,9 +110,10 @@ def _orders(
         if order is None:
             continue
         if chart_order.subject not in ("", chart.patient_id):
-            refused.append((chart_order, order.label, "is written for another patient"))
+            whose = "is written for another patient" if chart_order.subject != "?" else "names no patient by reference"
+            refused.append((chart_order, order.product.drug, order.label, whose))
         elif not order.product.drug:
-            refused.append((chart_order, order.label, f"names more than one drug: {order.product.recognised_by}"))
+            refused.append((chart_order, "", order.label, f"names more than one drug: {order.product.recognised_by}"))
         else:
             yield order
 
@@ -157,7 +160,9 @@ def _person(
             )
     if patient.gender in ("female", "male"):
         return born, patient.gender
-    return born, Missing(Why.NONE_ON_FILE, f'given as "{short(patient.gender, 20)}"' if patient.gender else "")
+    if patient.gender:
+        return born, Missing(Why.UNUSABLE, f'given as "{short(patient.gender, 20)}"')
+    return born, Missing(Why.NONE_ON_FILE)
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -208,6 +208,8 @@ def _movement(newest: Lab, results: Results, rule: KidneyRule) -> tuple[str, str
     limit = rule.acute_change
     for earlier in results.since(newest.on - timedelta(days=limit.within_days))[1:]:
         hours = _hours_between(earlier, newest)
+        if hours <= 0:  # two results of one moment are no movement
+            continue
         low, high = sorted((earlier.value, newest.value))
         rise = (high - low).quantize(Decimal("0.01"), rounding=ROUND_HALF_UP)  # 26.5 umol/L is a rise of 0.3 mg/dL
         small = hours <= limit.within_hours and rise >= limit.rise_mg_dl

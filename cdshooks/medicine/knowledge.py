@@ -241,7 +241,10 @@ def _cross_checks(knowledge: Knowledge) -> list[str]:
     dosing: tuple[DrugRule, ...] = (*knowledge.renal_dose, *knowledge.dose, *knowledge.cidofovir)
     for table in dosing:
         if table.drug not in knowledge.codes.drugs:
-            problems.append(f"mappings: rule {table.id} names the drug {table.drug!r}, which is not in drugs.yaml")
+            problems.append(
+                f"mappings: rule {table.id} names the drug {table.drug!r}, which is not in drugs.yaml; mend the name"
+            )
+    problems += _unknown_names(knowledge, dosing)
     taken: dict[tuple[str, str, str], str] = {}
     for table in knowledge.renal_dose:
         for route in table.routes:
@@ -250,6 +253,23 @@ def _cross_checks(knowledge: Knowledge) -> list[str]:
                     f"mappings: rules {other} and {table.id} both dose {table.drug} by the {route} route; keep one"
                 )
     return problems
+
+
+def _unknown_names(knowledge: Knowledge, rules: tuple[DrugRule, ...]) -> Iterator[str]:
+    """Names in conditions of rules that nothing stands behind: such a row would never apply, and nobody would see."""
+    routes = frozenset((*knowledge.routes.by_code.values(), *knowledge.routes.by_text.values()))
+    drugs = knowledge.codes.drug_concepts() | set(knowledge.medicines.by_name.values())
+    concepts = knowledge.codes.problem_concepts()
+    used = [(knowledge.phases.id, "transplant", name, concepts) for name in knowledge.phases.prophylaxis_window_days]
+    for rule in rules:
+        used += [(rule.id, "route", name, routes) for name in rule.routes]
+        for when in [row.when for row in rule.rows] if isinstance(rule, DoseRule) else []:
+            used += [(rule.id, "route", name, routes) for name in when.routes]
+            used += [(rule.id, "drug", name, drugs) for name in when.with_drugs]
+            used += [(rule.id, "problem", name, concepts) for name in when.problems]
+    for place, what, name, known in used:
+        if name not in known:
+            yield f"mappings: rule {place} names the {what} {name!r}, which no file here knows; mend the name"
 
 
 def _hash(root: Traversable) -> str:

@@ -4,20 +4,26 @@ Pure functions over words and problems; the words are in mappings/phases.yaml.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from functools import lru_cache
 
 from cdshooks.medicine.rules import PhaseRule
 from cdshooks.model import Intent, Lab, Missing, Phase, Problem, Why
 
+_SENTENCE = re.compile(r"[;\n]|\.(?!\d)")
 _PUNCTUATION = re.compile(r"[,.;:()\[\]\n]|(?<!\bs)/|\s-\s")  # "s/p" is one word
 
 
 def phase_said(texts: Iterable[tuple[str, str]], rule: PhaseRule) -> Intent | None:
-    """The phase that the order itself names: `texts` are (where, text), the first that names one counts."""
+    """The phase that the order itself names: `texts` are (where, text), the first that names one counts.
+
+    A text that names an active CMV disease and no phase means treatment, assumed.
+    """
     for where, text in texts:
         phase, word = _phase_in(text, rule)
+        if phase and word in rule.disease:
+            return Intent(phase, "assumed", f'the order names a CMV disease, "{word}" ({where})')
         if phase:
             return Intent(phase, "said", f'the order says "{word}" ({where})')
     return None
@@ -34,15 +40,21 @@ def indication_said(texts: Iterable[tuple[str, str]], rule: PhaseRule) -> str:
 
 
 def _phase_in(text: str, rule: PhaseRule) -> tuple[Phase | None, str]:
+    """(phase, the word that names it). What speaks of another time is left out first, and only then looked at."""
     plain = re.sub(r"\s+", " ", text.lower())
+    about_cmv = bool(_word(*rule.cmv_words).search(plain))
+    if not about_cmv and _word(*rule.other_purpose).search(plain):
+        return None, ""
     for phrase in rule.ignore:
         plain = _word(phrase).sub(" ", plain)
-    now = _word(*rule.then).split(plain)[0] or plain
+    now = " ; ".join(_before(sentence, rule.then) for sentence in _SENTENCE.split(plain))
     for left_out in ((*rule.another_time, *rule.not_this), rule.not_this):
         rest = " ; ".join(_before(clause, left_out) for clause in _PUNCTUATION.split(now))
         for phase in rule.precedence:
             if found := _word(*getattr(rule.words, phase.value)).search(rest):
                 return phase, found.group(0).strip()
+        if about_cmv and (found := _word(*rule.disease).search(rest)):
+            return Phase.TREATMENT, found.group(0).strip()
     return None, ""
 
 
@@ -61,15 +73,19 @@ def _word(*phrases: str) -> re.Pattern[str]:
 
 
 def phase_assumed(
-    problems: Iterable[Problem],
+    problems: Sequence[Problem],
+    problems_known: bool,
     viral_loads: Iterable[Lab | Missing],
     groups: Mapping[str, frozenset[str]],
     rule: PhaseRule,
     today: date,
 ) -> Intent:
-    """The phase assumed from the chart, or unknown. `groups` names which concepts are CMV disease, transplants ..."""
-    found = list(problems)
-    for problem in found:
+    """The phase assumed from the chart, or unknown. `groups` names which concepts are CMV disease, transplants ...
+
+    Prophylaxis is assumed only where CMV disease and DNAemia could be looked for (`problems_known`, viral loads).
+    """
+    found = [problem for problem in problems if problem.kind not in ("complication", "encounter")]
+    for problem in problems:
         if problem.concept in groups["cmv_disease"] or problem.concept == "cmv-viraemia":
             return Intent(Phase.TREATMENT, "assumed", f"{problem.text or problem.concept} is on the problem list")
     loads = list(viral_loads)  # one per specimen and unit; they are never compared
@@ -77,7 +93,7 @@ def phase_assumed(
     for load in loads:
         if isinstance(load, Lab) and load.value > 0 and "<" not in load.comparator and load.on >= recent:
             return Intent(Phase.TREATMENT, "assumed", f"CMV viral load {load.original} on {load.on.isoformat()}")
-    looked = all(isinstance(load, Lab) or load.why is Why.NONE_ON_FILE for load in loads)
+    looked = problems_known and all(isinstance(load, Lab) or load.why is Why.NONE_ON_FILE for load in loads)
     for problem in found:
         window = rule.prophylaxis_window_days.get(problem.concept)
         if window and looked and problem.since and timedelta(0) <= today - problem.since <= timedelta(days=window.days):

@@ -6,7 +6,7 @@ from cdshooks.medicine.dosage import regimen_wording
 from cdshooks.medicine.dosage.words import DoseWords, spelling
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.rules import TableRegimen
-from cdshooks.model import Lab, Missing, Order, Proposal
+from cdshooks.model import Lab, Missing, Order, Proposal, Regimen
 
 
 def proposal(
@@ -16,6 +16,9 @@ def proposal(
 
     `reason` ends the label; `sure` is False when the kidney function behind it is in doubt.
     """
+    ordered = order.regimen
+    if isinstance(ordered, Regimen) and (ordered.first_step or len(order.chart.dosages) > 1):
+        return None  # one instruction cannot stand for several
     amount = _in_form(order, expected, weight, knowledge)
     if amount is None:
         return None
@@ -33,6 +36,10 @@ def proposal(
         period_unit=period_unit,
         after_dialysis=expected.after_dialysis,
         wording=wording,
+        same_timing=isinstance(ordered, Regimen)
+        and ordered.per_day == expected.per_day
+        and ordered.per_day_high is None
+        and ordered.after_dialysis == expected.after_dialysis,
         sure=sure,
     )
 

@@ -336,6 +336,8 @@ class PhaseRule(Entry):
     then: tuple[str, ...]
     indications: dict[str, tuple[str, ...]]
     cmv_words: tuple[str, ...]
+    disease: tuple[str, ...]
+    other_purpose: tuple[str, ...]
     cite: Cite
     dnaemia_days: int
     prophylaxis_window_days: dict[str, Window]

@@ -135,6 +135,16 @@ def create_app(
         g.told |= {"entries": len(entries), "matched": matched}
         return json_answer(orjson.dumps({"kept": len(entries), "matched": matched}))
 
+    @app.get("/smart/launch")
+    def smart_launch() -> Response:
+        return problem(
+            HTTPStatus.BAD_REQUEST, "this FHIR server may not launch the app; none is configured", field="iss"
+        )
+
+    @app.get("/smart/callback")
+    def smart_callback() -> Response:
+        return problem(HTTPStatus.BAD_REQUEST, "unknown state; launch the app again", field="state")
+
     register_pages(app, settings=settings, knowledge=knowledge, store=store, meters=meters, clinical_date=clinical_date)
 
     @app.errorhandler(BadRequest)
@@ -166,7 +176,7 @@ def create_app(
 
     @app.after_request
     def _finish(response: Response) -> Response:
-        if request.endpoint != "static":
+        if request.endpoint != "static" or response.status_code >= HTTPStatus.BAD_REQUEST:
             response.headers["Cache-Control"] = "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
         if _is_hook_path() or response.status_code >= HTTPStatus.BAD_REQUEST:

@@ -117,7 +117,7 @@ def _card(
     findings: list[Finding], wording: Wording, hook_instance: str, patient_id: str, release: str, remarks: Sequence[str]
 ) -> Card:
     first = findings[0]
-    order = (first.order.ref or first.order.place) if first.order else ""
+    order = f"{first.order.ref}|{first.order.place}" if first.order else ""
     seed = f"{hook_instance}|{order}|{first.topic}"
     suggestions = list(_suggestions(findings, seed, patient_id, release))
     topic = Topic(system=wording.topic_system, code=first.topic, display=wording.topics[first.topic])

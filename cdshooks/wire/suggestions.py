@@ -34,12 +34,7 @@ def mended_order(order: ChartOrder, proposal: Proposal, release: str) -> Json:
     resource: Json = orjson.loads(orjson.dumps(order.raw))  # the quickest deep copy
     dosages = objects(resource.get("dosageInstruction"))
     dosage = dosages[0] if dosages else {}
-    quantity = {
-        "value": _number(proposal.dose),
-        "unit": {"{tbl}": "tablet"}.get(proposal.unit, proposal.unit.strip("{}")),
-        "system": _UCUM,
-        "code": proposal.unit,
-    }
+    quantity = _quantity(proposal, dosage)
     on_dosage = release in ("DSTU2", "STU3")
     for name in ("doseQuantity", "doseRange", "doseSimpleQuantity"):
         dosage.pop(name, None)
@@ -62,6 +57,18 @@ def mended_order(order: ChartOrder, proposal: Proposal, release: str) -> Json:
     return resource
 
 
+def _quantity(proposal: Proposal, dosage: Json) -> Json:
+    """The dose in the order's own unit, spelled and coded as it was where the unit stays."""
+    value = {"value": _number(proposal.dose)}
+    for holder in (dosage, *objects(dosage.get("doseAndRate"))):
+        for old in (*objects(holder.get("doseQuantity")), *objects(holder.get("doseRange"))):
+            given = next(iter(objects(old.get("high"))), old)
+            if proposal.unit in (given.get("code"), given.get("unit")):
+                return value | {name: given[name] for name in ("unit", "system", "code") if given.get(name)}
+    printed = {"{tbl}": "tablet"}.get(proposal.unit, proposal.unit.strip("{}"))
+    return value | {"unit": printed, "system": _UCUM, "code": proposal.unit}
+
+
 def _without_old_dose_extension(dosage: Json) -> None:
     kept = [e for e in objects(dosage.get("extension")) if not str(e.get("url", "")).endswith("/ordered-dose")]
     if "extension" in dosage:
@@ -73,6 +80,8 @@ def _without_old_dose_extension(dosage: Json) -> None:
 def _timing(old: Any, proposal: Proposal, release: str) -> Json:
     timing: Json = dict(next(iter(objects(old)), {}))
     given = next(iter(objects(timing.get("repeat"))), {})
+    if proposal.same_timing and given.get("frequency") and given.get("period"):
+        return timing  # only the dose changes
     repeat: Json = {k: v for k, v in given.items() if k not in _OLD_TIMING}
     repeat |= {
         "frequency": proposal.frequency,

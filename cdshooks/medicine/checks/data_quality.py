@@ -6,7 +6,7 @@ from cdshooks.medicine.case import Case
 from cdshooks.medicine.kidney import Kidney
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.rules import Cite
-from cdshooks.model import ChartOrder, Facts, Finding, Indicator, Missing, Order, Unread, Why
+from cdshooks.model import ChartOrder, Facts, Finding, Indicator, Missing, Order, Regimen, Unread, Why
 
 _UNSEEN = (Why.NOT_SENT, Why.FETCH_FAILED, Why.UNUSABLE)
 _BESIDE = ("withdrawn", "future", "excluded")
@@ -16,11 +16,11 @@ _CALCULATED_FROM = ("creatinine", "weight", "height", "albumin", "upcr")
 
 def check_call(facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
     """Findings about the call as a whole; nothing unless it is about an order of ours."""
-    for chart_order, label, why in facts.refused:
+    for chart_order, drug, label, why in facts.refused:
         yield _finding(
             knowledge,
             chart_order,
-            "",
+            drug,
             Indicator.WARNING,
             f"{label} {why.split(':')[0]}: not checked",
             f"The order {chart_order.ref or chart_order.place} {why}."
@@ -92,7 +92,7 @@ def check(case: Case) -> Iterator[Finding]:
             "The active order carries no dose.",
             rules=("data/dose",),
         )
-    elif order.regimen and order.regimen.as_needed:
+    elif isinstance(order.regimen, Regimen) and order.regimen.as_needed:
         yield _finding(
             knowledge,
             order.chart,
@@ -100,6 +100,16 @@ def check(case: Case) -> Iterator[Finding]:
             Indicator.WARNING,
             f"{order.label}: ordered as needed, too little cannot be excluded",
             "The label's regimens are scheduled. The dose is judged as if every permitted dose were given.",
+            rules=("data/dose",),
+        )
+    if isinstance(order.regimen, Regimen) and order.regimen.first_step:
+        yield _finding(
+            knowledge,
+            order.chart,
+            drug,
+            Indicator.INFO,
+            f"{order.label}: only the first step is checked, later steps are not",
+            "The order has several steps. Check the later ones by hand, or order them one by one.",
             rules=("data/dose",),
         )
     if case.renal is None and case.dose is None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from cdshooks.medicine.case import Case, DoseCase
-from cdshooks.medicine.compare import Comparison, compare, in_table_unit, likely_slip
+from cdshooks.medicine.compare import Comparison, closeness, compare, in_table_unit, likely_slip
 from cdshooks.medicine.propose import proposal
 from cdshooks.model import Finding, Indicator, Phase, Proposal, Regimen
 
@@ -56,7 +56,7 @@ def _judged(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
         because = f"Expected is {words}; a dose in {ordered.unit} cannot be compared with it."
         yield _finding(case, dose, Indicator.WARNING, ": dose not checked (units)", because, topic="dataQuality")
         return
-    nearest = min(comparisons, key=lambda c: (not c.fits, c.interval_differs, c.distance))
+    nearest = min(comparisons, key=closeness)
     if nearest.fits:
         return
     strong = nearest.too_much and nearest.high >= 1 + case.knowledge.judgement.strong

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from cdshooks.medicine.case import Case
-from cdshooks.medicine.compare import Comparison, compare, in_table_unit, likely_slip
+from cdshooks.medicine.compare import Comparison, closeness, compare, in_table_unit, likely_slip
 from cdshooks.medicine.kidney import Kidney
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.propose import proposal
@@ -167,7 +167,7 @@ def _comparisons(case: _Judged, ordered: Regimen, row: Band | DialysisRow | Vari
         if phase is Phase.PROPHYLAXIS and start and _just_started(case, start.up_to_days):
             starting = (compare(in_unit, expected, phase, tolerance) for expected in row.treatment)
             near += [c for c in starting if c.fits]  # right in the first days; a misfit is judged by its own column
-        found.append(min(near, key=lambda c: (not c.fits, c.interval_differs, c.distance)))
+        found.append(min(near, key=closeness))
     return tuple(found)
 
 

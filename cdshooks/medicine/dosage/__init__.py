@@ -102,7 +102,7 @@ def _read_one(dosage: Dosage, product: Product, words: DoseWords) -> Regimen | U
     often = timed.often if not dosage.as_needed else replace(timed.often, as_needed=True)
     if often.once and sig.later_steps:
         return Unread(f"{quote(dosage.text)}: a single dose, then another one")
-    return _put(chosen, often, tuple(notes), sure)
+    return replace(_put(chosen, often, tuple(notes), sure), first_step=bool(sig.later_steps))
 
 
 def _decimal(value: Fraction) -> Decimal:
@@ -205,7 +205,7 @@ def _first_step(readings: Sequence[_Reading]) -> Regimen | Unread:
     if isinstance(regimen, Unread):
         return regimen
     note = f"the first of {len(readings)} dosage instructions, by {'sequence' if numbered else 'dates'}"
-    return replace(regimen, read_from=(*regimen.read_from, note), sure=False)
+    return replace(regimen, read_from=(*regimen.read_from, note), sure=False, first_step=True)
 
 
 def read_regimen(dosages: tuple[Dosage, ...], product: Product, words: DoseWords) -> Regimen | Unread | None:

@@ -1,0 +1,290 @@
+"""The verdict on a case: which cards, how urgent, which regimens they name and offer."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+from .cases import Case
+from .labels import DRUGS, Answer, Drug, Kidneys, Regimen
+
+RANK = ("", "info", "warning", "critical")
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the answer has to hold. A topic absent from `cards` has no card.
+
+    `named`: regimens that the dose card has to name; `offered`: one entry per suggestion, each with all the regimens
+    that would do (more than one only where the sources leave it open); `clearance` in mL/min or mL/min/kg, unrounded.
+    """
+
+    cards: dict[str, frozenset[str]] = field(default_factory=dict)  # topic -> indicators that would do, "" for no card
+    named: frozenset[Regimen] = frozenset()
+    offered: tuple[frozenset[Regimen], ...] = ()
+    removes: bool = False
+    clearance: Fraction | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One column against the order."""
+
+    indicator: str  # "" when right
+    too_much: bool
+    judges: frozenset[Regimen]  # the regimen that judges; several when equally near
+    distance: Fraction  # how far off, as a factor
+
+
+def predict(case: Case) -> Prediction:
+    """What the product ought to answer."""
+    drug = DRUGS[case.drug]
+    kidneys = None
+    if case.dialysis:  # no clearance is needed
+        kind = "haemodialysis" if case.dialysis == "unnamed" else case.dialysis
+        found = _dose(case, drug, drug.answer(Kidneys(Fraction(1), Fraction(1), kind), case.form))
+    elif lacking := _lacking(case, drug):
+        found = Prediction({topic: frozenset({"warning"}) for topic in lacking})
+    else:
+        kidneys = _kidneys(case, drug, case.weight)
+        found = _by_weights(case, drug, kidneys)
+        found = replace(found, cards=found.cards | {"renalFunction": _kidney_function(case, drug, kidneys)})
+    unused = {"dataQuality": _unusable(case)}
+    clearance = kidneys.at_one / kidneys.creatinine if kidneys else None
+    return replace(found, cards=unused | found.cards, clearance=clearance)
+
+
+def _unusable(case: Case) -> frozenset[str]:
+    """The dataQuality card on creatinines that cannot be used.
+
+    A warning where one is newer than what is used, or nothing usable is left. An earlier one costs only the look at
+    whether the creatinine moves, which the sources do not grade; on dialysis it costs nothing: at most information.
+    """
+    results = [result for result in (case.creatinine, case.earlier) if result]
+    if all(result.is_plausible for result in results):
+        return frozenset({""})
+    if case.dialysis:
+        return frozenset({"", "info"})
+    return frozenset({"", "info", "warning"} if results[0].is_plausible else {"warning"})
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The kidneys
+
+
+def _lacking(case: Case, drug: Drug) -> set[str]:
+    """Topics of the warnings when the clearance cannot be computed: something not on file, or not sent."""
+    topics = set() if case.sex else {"renalFunction"}
+    if not case.results_sent:
+        return topics | {"dataQuality"}
+    if not case.usable or (case.weight is None and not drug.per_kg):
+        topics.add("renalFunction")
+    return topics
+
+
+def _kidneys(case: Case, drug: Drug, weight: Fraction | None) -> Kidneys:
+    """Cockcroft-Gault, turned round: the clearance at a creatinine of 1 mg/dL. Per kg the weight cancels out."""
+    size = Fraction(1) if drug.per_kg else weight
+    if size is None:
+        raise ValueError("no weight")
+    women = Fraction(17, 20) if case.sex == "female" else Fraction(1)
+    return Kidneys((140 - case.age) * size * women / 72, case.usable[0].mg_dl, "")
+
+
+def _adjusted_weight(case: Case, drug: Drug) -> Fraction | None:
+    """Ideal weight and two fifths of the rest, from a BMI of 30 on; None below it or where weight does not matter."""
+    if drug.per_kg or case.weight is None or case.height is None:
+        return None
+    if case.weight * 10_000 < 30 * case.height**2:
+        return None
+    inches = max(case.height / Fraction("2.54") - 60, Fraction(0))
+    ideal = (Fraction("45.5") if case.sex == "female" else Fraction(50)) + Fraction("2.3") * inches
+    return ideal + (case.weight - ideal) * Fraction(2, 5)
+
+
+def _moves(case: Case) -> str:
+    """Rising or falling, by the criteria for acute kidney injury."""
+    if case.dialysis or len(case.usable) < 2:
+        return ""
+    newest, earlier = case.usable
+    days = earlier.days - newest.days
+    small, large = sorted((newest.mg_dl, earlier.mg_dl))
+    step = Fraction(3, 10) if newest.unit == "mg/dL" else Fraction(265, 10) / Fraction(884, 10)
+    if (days <= 2 and large - small >= step) or (days <= 7 and large * 2 >= small * 3):
+        return "rising" if newest.value > earlier.value else "falling"
+    return ""
+
+
+def _kidney_function(case: Case, drug: Drug, kidneys: Kidneys) -> frozenset[str]:
+    """The indicator of the renalFunction card: moving, old, an old weight, or doubtful."""
+    sure = {"rising": "warning", "falling": "info"}.get(_moves(case), "")
+    stable = case.phase in ("maintenance", "prophylaxis")
+    limit = drug.stable_days if stable else 3 if drug.by_vein else 7
+    days = case.usable[0].days
+    if days > limit:
+        sure = _worse(sure, "info" if days <= 2 * limit else "warning")
+    if case.weight is not None and case.weight_days > 365:
+        sure = _worse(sure, "info")
+    doubts = _near_above_an_edge(case, drug, kidneys) if case.albumin is not None and case.albumin < 3 else {False}
+    return frozenset(_worse(sure, "info") if doubt else sure for doubt in doubts)
+
+
+def _near_above_an_edge(case: Case, drug: Drug, kidneys: Kidneys) -> set[bool]:
+    """Is the rounded clearance at most 15 mL/min above the edge of its row? Per kg by the weight, if there is one.
+
+    The label prints "above 1.4": whether that edge is 1.40 or 1.41 is open, so both may do.
+    """
+    place = kidneys.place(drug.limits)
+    if place == len(drug.limits):
+        return {False}
+    grain = Fraction(1, 100) if drug.per_kg else Fraction(1)
+    above = (kidneys.at_one / kidneys.creatinine / grain + Fraction(1, 2)) // 1 * grain - drug.edges[place]
+    if not drug.per_kg:
+        return {above <= 15}
+    if case.weight is None:
+        return {True, False} if above <= grain else {False}
+    return {(above + open_) * case.weight <= 15 for open_ in (Fraction(0), grain)}
+
+
+def _worse(one: str, other: str) -> str:
+    return max(one, other, key=RANK.index)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The dose
+
+
+def _by_weights(case: Case, drug: Drug, kidneys: Kidneys) -> Prediction:
+    """By actual weight; where adjusted weight lands in another row, an order right by either is information."""
+    actual = drug.answer(kidneys, case.form)
+    found = _dose(case, drug, actual)
+    lighter = _adjusted_weight(case, drug)
+    if lighter is None or case.dose is None:
+        return found
+    adjusted = drug.answer(_kidneys(case, drug, lighter), case.form)
+    if adjusted.place == actual.place:
+        return found
+    if _is_wrong(found) and _is_wrong(_dose(case, drug, adjusted)):
+        return found
+    if _moves(case) == "rising":
+        return Prediction()
+    named = {regimen for answer in (actual, adjusted) for column in _columns(case, drug, answer) for regimen in column}
+    return Prediction({"renalDose": frozenset({"info"})}, frozenset(named))
+
+
+def _is_wrong(prediction: Prediction) -> bool:
+    return any(indicators & {"warning", "critical"} for indicators in prediction.cards.values())
+
+
+def _columns(case: Case, drug: Drug, answer: Answer) -> list[tuple[Regimen, ...]]:
+    """The columns in question: of the phase said, or of both."""
+    if drug.one_phase or case.phase == "treatment":
+        return [answer.treatment]
+    return [answer.treatment, answer.stable] if not case.phase else [answer.stable]
+
+
+def _dose(case: Case, drug: Drug, answer: Answer) -> Prediction:
+    """The card on the dose, of whichever topic."""
+    if answer.kind == "ask":
+        return _card("renalDose", "warning")
+    if answer.kind == "not recommended":
+        return replace(_card("contraindication", "critical"), removes=True)
+    columns = _columns(case, drug, answer)
+    if answer.kind == "guideline":
+        kept = case.dose is not None and any(not verdict.indicator for verdict in _verdicts(case, drug, columns, ()))
+        return _card("renalDose", "info" if kept else "warning", (r for column in columns for r in column))
+    if case.dose is None:
+        every = list(dict.fromkeys(regimen for column in columns for regimen in column))
+        return replace(_card("doseAdvice", "info", every), offered=tuple(frozenset({r}) for r in every))
+    if case.weight is None and drug.unit != _mg_unit(case.dose.unit):
+        return _card("dataQuality", "warning")
+    starting = answer.treatment if drug.starts_high and case.phase == "prophylaxis" else ()
+    return _judged(case, drug, _verdicts(case, drug, columns, starting))
+
+
+def _card(topic: str, indicator: str, named: Iterable[Regimen] = ()) -> Prediction:
+    return Prediction({topic: frozenset({indicator})}, frozenset(named))
+
+
+def _judged(case: Case, drug: Drug, verdicts: list[Verdict]) -> Prediction:
+    wrong = [verdict for verdict in verdicts if verdict.indicator]
+    rising = _moves(case) == "rising"  # then nothing is right or too small by a row
+    if not wrong or (rising and len(wrong) < len(verdicts)):
+        return Prediction()
+    named = frozenset(next(iter(v.judges)) for v in verdicts if len(v.judges) == 1)
+    if len(wrong) < len(verdicts):
+        return _card("renalDose", "info", named)
+    nearest = min(wrong, key=lambda verdict: verdict.distance)
+    if rising and not nearest.too_much:
+        return Prediction()
+    offered = (frozenset(_in_form(regimen, case, drug) for regimen in verdict.judges) for verdict in verdicts)
+    return replace(_card("renalDose", nearest.indicator, named), offered=tuple(dict.fromkeys(offered)))
+
+
+def _verdicts(
+    case: Case, drug: Drug, columns: list[tuple[Regimen, ...]], starting: tuple[Regimen, ...]
+) -> list[Verdict]:
+    if case.dose is None or (case.weight is None and drug.unit != _mg_unit(case.dose.unit)):
+        return []
+    low, high = (_in_label_unit(amount, case, drug) for amount in (case.dose.low, case.dose.high))
+    found = []
+    for column in columns:
+        verdict = _against(low, high, case.dose.weekly_times, column)
+        early = [_against(low, high, case.dose.weekly_times, (regimen,)) for regimen in starting]
+        found.append(next((v for v in early if not v.indicator), verdict))
+    return found
+
+
+def _against(low: Fraction, high: Fraction, times: Fraction, column: tuple[Regimen, ...]) -> Verdict:
+    """A dose of `low` to `high`, so many times a week, against the regimens that stand side by side.
+
+    Those with the ordered interval judge as a range, from the smallest to the largest; without one, all of them do.
+    """
+    same = [r for r in column if Fraction(10, 11) <= times / r.times <= Fraction(11, 10)]
+    judging = same or column
+    least, most = min(r.weekly for r in judging), max(r.weekly for r in judging)
+    too_much = high * times > most * Fraction(11, 10)
+    too_little = low * times < least * Fraction(9, 10)
+
+    def distance(regimen: Regimen) -> Fraction:
+        shares = [amount * times / regimen.weekly for amount in (low, high)]
+        return max(max(share, 1 / share) for share in shares)
+
+    if too_much:
+        judges = [r for r in judging if r.weekly == most]
+    elif too_little:
+        judges = [r for r in judging if r.weekly == least]
+    else:
+        nearest = min(distance(r) for r in judging)
+        judges = [r for r in judging if distance(r) == nearest] if same else list(judging)
+    indicator = ""
+    if too_much or too_little or not same:
+        indicator = "critical" if high * times >= most * Fraction(5, 4) else "warning"
+    return Verdict(indicator, too_much, frozenset(judges), min(distance(r) for r in judges))
+
+
+def _mg_unit(unit: str) -> str:
+    return "mg" if unit == "tablet" else unit
+
+
+def _in_label_unit(amount: Fraction, case: Case, drug: Drug) -> Fraction:
+    """Milligrams and mg/kg meet through the actual weight; a tablet has its strength."""
+    if case.dose is None:
+        raise ValueError("no dose")
+    if case.dose.unit == "tablet":
+        amount = amount * drug.strength
+    unit = _mg_unit(case.dose.unit)
+    if unit == drug.unit:
+        return amount
+    if case.weight is None:
+        raise ValueError("no weight")
+    return amount / case.weight if drug.unit == "mg/kg" else amount * case.weight
+
+
+def _in_form(regimen: Regimen, case: Case, drug: Drug) -> Regimen:
+    """A regimen as the order counts: mg to the nearest mg, whole tablets; a label in mg stays in mg."""
+    unit = case.dose.unit if case.dose else drug.unit
+    if unit == "tablet":
+        return replace(regimen, amount=regimen.amount / drug.strength, unit="tablet")
+    if unit == "mg" and regimen.unit == "mg/kg" and case.weight is not None:
+        return replace(regimen, amount=(regimen.amount * case.weight + Fraction(1, 2)) // 1 * Fraction(1), unit="mg")
+    return regimen

@@ -1,0 +1,192 @@
+"""Both opinions side by side. The only module here that knows the product."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from io import StringIO
+from itertools import islice
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from flask.testing import FlaskClient
+
+from cdshooks.medicine.knowledge import Knowledge, load_knowledge
+from cdshooks.pipeline import evaluate
+from cdshooks.service.app import create_app
+from cdshooks.service.config import Settings
+from cdshooks.wire.hooks import read_call
+
+from .cases import TODAY, Case, edge_cases, random_case
+from .labels import DRUGS, Regimen
+from .predict import Prediction, predict
+from .request import Json, request
+
+TOPICS = ("renalDose", "doseAdvice", "contraindication", "renalFunction", "dataQuality")  # others are no dose cards
+HTTP_EVERY = 50
+_SERVICE = "cmv-order-sign"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where the two opinions part: in short, in full, and the call that shows it."""
+
+    case: Case
+    kinds: tuple[str, ...]
+    call: Json
+
+    def __str__(self) -> str:
+        """For reading and repeating."""
+        return f"{self.case}\n  {'; '.join(self.kinds)}\n  {json.dumps(self.call)}"
+
+
+def differences(seed: int, start: int, count: int) -> list[Difference]:
+    """Random cases `start` to `start + count` of a seed; every so many also through the HTTP door."""
+    numbers = range(start, start + count)
+    return [d for n in numbers if (d := difference(random_case(seed, n), by_http=n % HTTP_EVERY == 0))]
+
+
+def edge_differences(part: int, parts: int) -> list[Difference]:
+    """One part of the cases at the edges."""
+    chosen = islice(enumerate(edge_cases()), part, None, parts)
+    return [d for n, case in chosen if (d := difference(case, by_http=n % HTTP_EVERY == 0))]
+
+
+def in_parallel(cases: int, seed: int, size: int = 1000) -> Iterator[tuple[int, list[Difference]]]:
+    """(how many were done, differences) as the parts come in, on all processors."""
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        starts = range(0, cases, size)
+        sizes = [min(size, cases - start) for start in starts]
+        yield from zip(sizes, pool.map(differences, [seed] * len(sizes), starts, sizes), strict=True)
+
+
+def difference(case: Case, *, by_http: bool = False) -> Difference | None:
+    """None when both say the same."""
+    call = request(case)
+    cards = _cards(call)
+    kinds = [f"{case.drug}: {kind}" for kind in _kinds(predict(case), cards, case)]
+    if by_http and _cards_by_http(call) != cards:
+        kinds.append("the HTTP door answers otherwise")
+    return Difference(case, tuple(kinds), call) if kinds else None
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The product
+
+
+@cache
+def _knowledge() -> Knowledge:
+    return load_knowledge()
+
+
+@cache
+def _client() -> FlaskClient:
+    with redirect_stderr(StringIO()):  # its log
+        app = create_app(Settings(database="sqlite:///:memory:"), knowledge=_knowledge(), today=TODAY)
+    return app.test_client()
+
+
+def _cards(call: Json) -> list[Json]:
+    read = read_call(_SERVICE, json.dumps(call).encode(), max_depth=64, max_entries=10_000, prefetch_keys={})
+    answer = evaluate(read, knowledge=_knowledge(), today=TODAY, zone=ZoneInfo("UTC"))
+    for name, error in answer.failures:
+        raise AssertionError(f"the check {name!r} raised") from error
+    cards: list[Json] = json.loads(answer.body)["cards"]
+    return cards
+
+
+def _cards_by_http(call: Json) -> list[Json]:
+    response = _client().post(f"/cds-services/{_SERVICE}", json=call)
+    if response.status_code != 200:
+        raise AssertionError(f"HTTP {response.status_code}")
+    cards: list[Json] = response.get_json()["cards"]
+    return cards
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Comparing
+
+
+def _kinds(expected: Prediction, cards: list[Json], case: Case) -> Iterator[str]:
+    met = {card["source"]["topic"]["code"]: card for card in cards if card["source"]["topic"]["code"] in TOPICS}
+    for topic in TOPICS:
+        wanted = expected.cards.get(topic, frozenset({""}))
+        found = met[topic]["indicator"] if topic in met else ""
+        if found not in wanted:
+            yield f"{topic} {_said(found)}, expected {' or '.join(_said(one) for one in sorted(wanted))}"
+    dose = next((met[topic] for topic in TOPICS[:3] if topic in met and topic in expected.cards), None)
+    if dose:
+        named = set(_named(dose["extension"]["cmv-cds.finding"].get("expected", "")))
+        if missing := expected.named - named:
+            yield f"the card does not name {_shown(missing)}"
+    offered = [r for card in cards for r in _offered(card)]
+    if not _would_do(offered, expected.offered):
+        yield f"offered {_shown(offered)}, expected {' and '.join(_shown(ways) for ways in expected.offered) or 'none'}"
+    removes = any(action["type"] == "delete" for action in _actions(cards))
+    if removes != expected.removes:
+        yield "removal is offered" if removes else "removal is not offered"
+    for value in _clearances(cards):
+        step = Fraction(1, 100) if DRUGS[case.drug].per_kg else Fraction(1, 10)
+        if expected.clearance is not None and abs(value - expected.clearance) > step / 2:
+            yield "another clearance"
+
+
+def _said(indicator: str) -> str:
+    return indicator or "silent"
+
+
+def _shown(regimens: Any) -> str:
+    return ", ".join(f"{float(r.amount):g} {r.unit} x {r.times} a week" for r in sorted(regimens)) or "none"
+
+
+def _would_do(offered: list[Regimen], expected: tuple[frozenset[Regimen], ...]) -> bool:
+    """One suggestion for each expected one, in their order."""
+    return len(offered) == len(expected) and all(one in ways for one, ways in zip(offered, expected, strict=True))
+
+
+_WORDS = re.compile(
+    r"([\d.]+) (mg/kg|mg) (?:every (?P<hours>\d+) h|(?P<days>\d+) days a week"
+    r"|(?P<count>once|twice|\d+ times) (?P<span>daily|weekly))"
+)
+
+
+def _named(text: str) -> Iterator[Regimen]:
+    """The regimens in the words of a card."""
+    for match in _WORDS.finditer(text):
+        if hours := match["hours"]:
+            times = Fraction(7 * 24, int(hours))
+        elif days := match["days"]:
+            times = Fraction(days)
+        else:
+            count = {"once": 1, "twice": 2}.get(match["count"]) or int(match["count"].split()[0])
+            times = Fraction(count * (7 if match["span"] == "daily" else 1))
+        yield Regimen(Fraction(match[1]), match[2], times)
+
+
+def _actions(cards: list[Json]) -> Iterator[Json]:
+    for card in cards:
+        for suggestion in card.get("suggestions", ()):
+            yield from suggestion["actions"]
+
+
+def _offered(card: Json) -> Iterator[Regimen]:
+    """The regimens of the suggested drafts."""
+    for action in _actions([card]):
+        if action["type"] == "update":
+            (dosage,) = action["resource"]["dosageInstruction"]
+            quantity, repeat = dosage["doseAndRate"][0]["doseQuantity"], dosage["timing"]["repeat"]
+            hours = Fraction(str(repeat["period"])) * {"h": 1, "d": 24, "wk": 168}[repeat["periodUnit"]]
+            unit = {"{tbl}": "tablet"}.get(quantity["code"], quantity["code"])
+            yield Regimen(Fraction(str(quantity["value"])), unit, 168 * repeat["frequency"] / hours)
+
+
+def _clearances(cards: list[Json]) -> Iterator[Fraction]:
+    for card in cards:
+        for entry in card["extension"]["cmv-cds.finding"].get("inputs", ()):
+            if entry["name"] == "creatinine clearance":
+                yield Fraction(entry["value"])

@@ -1,0 +1,96 @@
+"""Every rule that a card can name is seen to fire in one scenario and to stay quiet in another where it applies.
+
+The edges of the dose tables are the business of test_bands, which refuses a table that it does not hold.
+"""
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import orjson
+import pytest
+from conftest import Judge
+from scenario import Scenario, load_scenarios, render
+
+from cdshooks.medicine.interpret import interpret
+from cdshooks.medicine.knowledge import Knowledge
+from cdshooks.medicine.rules import JudgementRule, KidneyRule, PhaseRule, RenalDoseRule
+from cdshooks.model import Order
+from cdshooks.wire.fhir import read_chart
+from cdshooks.wire.hooks import read_call
+
+CHECKS = Path(str(files("cdshooks.medicine").joinpath("checks")))
+SCENARIOS = load_scenarios()
+WITHOUT_SCENARIO = {"service/check-failed"}  # a defect of our own: tested at the HTTP door
+
+
+def named_in_code() -> set[str]:
+    """The rule ids that stand in the checks themselves: `data/usable` and its like, which need no file."""
+    texts = (
+        node.value
+        for path in CHECKS.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+    return {text for text in texts if re.fullmatch(r"(?:data|service)/[a-z-]+", text)}
+
+
+def ids(knowledge: Knowledge) -> set[str]:
+    """Every rule id that a card can name; how doses are compared and phases are read stands behind all of them."""
+    filed = {rule.id for rule in knowledge.rules if not isinstance(rule, JudgementRule | PhaseRule)}
+    return filed | named_in_code()
+
+
+def judged_orders(scenario: Scenario, knowledge: Knowledge) -> tuple[Order, ...]:
+    body = orjson.dumps(render(scenario))
+    call = read_call(scenario.service, body, max_depth=64, max_entries=1000, prefetch_keys={})
+    return interpret(read_chart(call), knowledge, scenario.today, ZoneInfo("UTC")).orders
+
+
+def applicable(order: Order, knowledge: Knowledge) -> Iterator[str]:
+    """The ids of the rules that could have something to say about an order."""
+    yield from named_in_code()
+    for rule in knowledge.rules:
+        if isinstance(rule, JudgementRule | PhaseRule):
+            continue
+        if isinstance(rule, KidneyRule):
+            if knowledge.dose_table(order.product.drug, order.route, order.indication):
+                yield rule.id
+        elif rule.drug == order.product.drug and order.route in rule.routes:
+            if not isinstance(rule, RenalDoseRule) or rule.indication == order.indication:
+                yield rule.id
+
+
+@pytest.fixture(scope="module")
+def met(judge: Judge, knowledge: Knowledge) -> dict[str, dict[str, list[str]]]:
+    """Rule id -> "fires" or "quiet" -> names of scenarios."""
+    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: {"fires": [], "quiet": []})
+    for scenario in SCENARIOS:
+        cards = judge(render(scenario), scenario.today).cards
+        fired = {rule for card in cards for rule in card["extension"]["cmv-cds.finding"]["checks"]}
+        for rule in fired:
+            found[rule]["fires"].append(scenario.name)
+        orders = [order for order in judged_orders(scenario, knowledge) if order.systemic]
+        for rule in {rule for order in orders for rule in applicable(order, knowledge)} - fired:
+            found[rule]["quiet"].append(scenario.name)
+    return dict(found)
+
+
+def test_the_checks_name_rules_of_their_own() -> None:
+    assert {"data/usable", "data/sent", "data/patient", "service/check-failed"} <= named_in_code()
+
+
+def test_no_card_names_a_rule_that_is_not_known(met: dict[str, dict[str, list[str]]], knowledge: Knowledge) -> None:
+    assert {rule for rule, seen in met.items() if seen["fires"]} <= ids(knowledge)
+
+
+@pytest.mark.parametrize("how", ["fires", "quiet"])
+def test_every_rule_fires_in_a_scenario_and_stays_quiet_in_another(
+    how: str, met: dict[str, dict[str, list[str]]], knowledge: Knowledge
+) -> None:
+    never = {rule for rule in ids(knowledge) - WITHOUT_SCENARIO if not met.get(rule, {}).get(how)}
+    assert sorted(never) == []
