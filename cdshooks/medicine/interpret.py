@@ -71,7 +71,7 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo) -> 
     born, sex = _person(chart.patient, today, zone, unused)
     assumed = None
     if any(order.intent.phase is None for order in judged):
-        loads = [results[key].newest() for key in results if key.startswith("cmv-viral-load")]
+        loads = [results[key] for key in results if key.startswith("cmv-viral-load")]
         gap = chart.event_gaps["conditions"]
         seen = gap is None or gap.why is Why.NONE_ON_FILE
         assumed = phase_assumed(problems, seen, loads, knowledge.codes.groups, knowledge.phases, today)

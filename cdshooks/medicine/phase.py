@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from functools import lru_cache
 
 from cdshooks.medicine.rules import PhaseRule
-from cdshooks.model import Intent, Lab, Missing, Phase, Problem, Why
+from cdshooks.model import Intent, Lab, Phase, Problem, Results, Why
 
 _SENTENCE = re.compile(r"[;\n]|\.(?!\d)")
 _PUNCTUATION = re.compile(r"[,.;:()\[\]\n]|(?<!\bs)/|\s-\s")  # "s/p" is one word
@@ -72,10 +72,18 @@ def _word(*phrases: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w])(?:{body})(?![\w])")
 
 
+def _says_detected(text: str, rule: PhaseRule) -> bool:
+    return bool(_word(*rule.detected).search(_before(text.lower(), rule.not_this)))
+
+
+def _measurable(load: Lab) -> bool:
+    return load.value > 0 and "<" not in load.comparator
+
+
 def phase_assumed(
     problems: Sequence[Problem],
     problems_known: bool,
-    viral_loads: Iterable[Lab | Missing],
+    viral_loads: Iterable[Results],
     groups: Mapping[str, frozenset[str]],
     rule: PhaseRule,
     today: date,
@@ -88,12 +96,19 @@ def phase_assumed(
     for problem in problems:
         if problem.concept in groups["cmv_disease"] or problem.concept == "cmv-viraemia":
             return Intent(Phase.TREATMENT, "assumed", f"{problem.text or problem.concept} is on the problem list")
-    loads = list(viral_loads)  # one per specimen and unit; they are never compared
     recent = today - timedelta(days=rule.dnaemia_days)
-    for load in loads:
-        if isinstance(load, Lab) and load.value > 0 and "<" not in load.comparator and load.on >= recent:
+    looked = problems_known
+    for results in viral_loads:  # one per specimen and unit; they are never compared
+        load = results.newest()
+        for entry in results.unused:  # what stands before the newest number
+            if entry.kind == "word" and entry.on >= recent.isoformat() and _says_detected(entry.why, rule):
+                return Intent(Phase.TREATMENT, "assumed", f"{entry.what} {entry.why}")
+            looked = looked and entry.kind in ("withdrawn", "future")
+        if isinstance(load, Lab) and load.on >= recent and _measurable(load):
             return Intent(Phase.TREATMENT, "assumed", f"CMV viral load {load.original} on {load.on.isoformat()}")
-    looked = problems_known and all(isinstance(load, Lab) or load.why is Why.NONE_ON_FILE for load in loads)
+        # cleared just now: it may be the end of a treatment, so prophylaxis is not assumed
+        looked = looked and not any(_measurable(earlier) for earlier in results.since(recent))
+        looked = looked and (isinstance(load, Lab) or load.why is Why.NONE_ON_FILE)
     for problem in found:
         window = rule.prophylaxis_window_days.get(problem.concept)
         if window and looked and problem.since and timedelta(0) <= today - problem.since <= timedelta(days=window.days):

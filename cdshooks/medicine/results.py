@@ -4,8 +4,10 @@ Long records hold hundreds of results of which a check needs a few. Reading from
 what is worth showing: an unusable result counts when it stands before the one that is used.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, tzinfo
+from decimal import Decimal
 from functools import partial
 
 from cdshooks.medicine.codes import Analyte
@@ -110,12 +112,12 @@ def read_lab(
         return refuse(why=f"was withdrawn ({status})", kind="withdrawn")
     if status in _NO_RESULT_YET and value is None:
         return None
-    grade = _grade(value, analyte)
-    if grade is not None:
-        value = grade
+    said = value
+    value = _as_number(value, analyte)
     if not isinstance(value, Quantity):
         if analyte.words_are_results and isinstance(value, str | Concept):
-            return None
+            words = value if isinstance(value, str) else " ".join(value.words[:1])
+            return refuse(why=f'says "{short(words, 40)}"', kind="word")
         given = f'has no readable number ("{short(value, 30)}")' if isinstance(value, str) else ""
         return refuse(why=given or f"has no value {observation.absent_reason}".strip(), kind="unreadable")
     if day is None:
@@ -127,8 +129,8 @@ def read_lab(
     number = convert(value, analyte, kind)
     if isinstance(number, Refusal):
         return refuse(why=f"is not used: {number.reason}", kind="unit")
-    sent = observation.value if grade is not None and isinstance(observation.value, str) else ""
-    original = short(sent or f"{value.comparator}{value.value} {value.unit or value.code}".strip(), 40)
+    in_words = said if isinstance(said, str) else ""
+    original = short(in_words or f"{value.comparator}{value.value} {value.unit or value.code}".strip(), 40)
     if not analyte.lowest <= number <= analyte.highest:
         limits = f"{analyte.lowest} to {analyte.highest} {analyte.unit}"
         return refuse(why=f"is implausible: {original} (plausible: {limits})", kind="implausible")
@@ -148,14 +150,20 @@ def read_lab(
     )
 
 
-def _grade(value: Quantity | str | Concept | None, analyte: Analyte) -> Quantity | None:
-    """A dipstick grade ("2+", "trace", "2+ (100 mg/dL)") as the number it counts as."""
+_WRITTEN = re.compile(r"([<>]=?)?\s*(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?\s*([^\d\s].*)?", re.DOTALL)
+
+
+def _as_number(value: Quantity | str | Concept | None, analyte: Analyte) -> Quantity | str | Concept | None:
+    """A number with its unit written as text ("4,500 IU/mL"), or a grade ("2+", "not detected"), as a quantity."""
     words = value.words if isinstance(value, Concept) else (value,) if isinstance(value, str) else ()
     for text in words:
         first = text.casefold().split("(")[0].strip()
         if first in analyte.grades:
             return Quantity(analyte.grades[first], analyte.unit)
-    return None
+        if found := _WRITTEN.fullmatch(text.strip()):
+            number = Decimal(found[2].replace(",", "") + (found[3] or ""))
+            return Quantity(number, (found[4] or "").strip(), comparator=found[1] or "")
+    return value
 
 
 def _status_remark(status: str) -> str:

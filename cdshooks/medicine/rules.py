@@ -337,6 +337,7 @@ class PhaseRule(Entry):
     indications: dict[str, tuple[str, ...]]
     cmv_words: tuple[str, ...]
     disease: tuple[str, ...]
+    detected: tuple[str, ...]
     other_purpose: tuple[str, ...]
     cite: Cite
     dnaemia_days: int

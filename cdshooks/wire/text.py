@@ -26,12 +26,14 @@ def neutral(text: str, length: int = 400) -> str:
         "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}",
         _TAG.sub("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}", plain.translate(_MARKDOWN)),  # this makes slashes
     ).replace("://", ":/ /")
+    plain = _MARKS.sub("", plain)
     plain = _SCHEME.sub(r"\1 :", _WWW.sub("www ", _ENTITY.sub("& ", plain)))
     plain = re.sub(r"\s+", " ", plain).strip()
     return plain if len(plain) <= length else plain[: length - 1].rstrip() + "…"
 
 
-_SUSPICIOUS = re.compile(r"[<>&\[\]`|@]|://|\bwww\.|\b(?:javascript|data|vbscript|mailto)\s*:", re.IGNORECASE)
+_MARKS = re.compile(r"[*_~]{2,}")  # bold and strike-through; a single one stays, units have it
+_SUSPICIOUS = re.compile(r"[<>&\[\]`|@]|[*_~]{2}|://|\bwww\.|\b(?:javascript|data|vbscript|mailto)\s*:", re.IGNORECASE)
 
 
 def markdown(text: str) -> str:

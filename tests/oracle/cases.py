@@ -168,6 +168,9 @@ def _dose(chance: random.Random, drug: Drug, form: str, weight: Fraction | None)
     if chance.random() < 0.6:
         regimen = chance.choice([regimen for row in drug.columns for regimen in row])
         factor = Fraction(chance.choice(FACTORS))
+        if _rarely(chance, 6):  # the same amount a week in another interval
+            other = Dose(Fraction(1), Fraction(1), unit, *chance.choice(INTERVALS)).weekly_times
+            regimen = Regimen(regimen.weekly / other, regimen.unit, other)
         return near(regimen, factor, unit, drug, weight, chance)
     times, period, period_unit = chance.choice(INTERVALS)
     ceiling = max(regimen.amount for row in drug.columns for regimen in row)

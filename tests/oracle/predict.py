@@ -237,29 +237,29 @@ def _verdicts(
 def _against(low: Fraction, high: Fraction, times: Fraction, column: tuple[Regimen, ...]) -> Verdict:
     """A dose of `low` to `high`, so many times a week, against the regimens that stand side by side.
 
-    Those with the ordered interval judge as a range, from the smallest to the largest; without one, all of them do.
+    Those with the ordered interval judge as a range, from the smallest to the largest. Without one the amounts of all
+    judge, and which regimen is offered is open.
     """
     same = [r for r in column if Fraction(10, 11) <= times / r.times <= Fraction(11, 10)]
-    judging = same or column
+    judging = same or list(column)
     least, most = min(r.weekly for r in judging), max(r.weekly for r in judging)
     too_much = high * times > most * Fraction(11, 10)
     too_little = low * times < least * Fraction(9, 10)
-
-    def distance(regimen: Regimen) -> Fraction:
-        shares = [amount * times / regimen.weekly for amount in (low, high)]
-        return max(max(share, 1 / share) for share in shares)
-
-    if too_much:
-        judges = [r for r in judging if r.weekly == most]
-    elif too_little:
-        judges = [r for r in judging if r.weekly == least]
-    else:
-        nearest = min(distance(r) for r in judging)
-        judges = [r for r in judging if distance(r) == nearest] if same else list(judging)
     indicator = ""
     if too_much or too_little or not same:
         indicator = "critical" if high * times >= most * Fraction(5, 4) else "warning"
-    return Verdict(indicator, too_much, frozenset(judges), min(distance(r) for r in judges))
+    judges = judging
+    if same and (too_much or too_little):
+        judges = [r for r in same if r.weekly == (most if too_much else least)]
+    elif same:
+        judges = sorted(same, key=lambda r: _distance(low, high, times, r))[:1]
+    return Verdict(indicator, too_much, frozenset(judges), min(_distance(low, high, times, r) for r in judges))
+
+
+def _distance(low: Fraction, high: Fraction, times: Fraction, regimen: Regimen) -> Fraction:
+    """How far off, as a factor of at least 1."""
+    shares = [amount * times / regimen.weekly for amount in (low, high)]
+    return max(max(share, 1 / share) for share in shares)
 
 
 def _mg_unit(unit: str) -> str:
