@@ -1,6 +1,6 @@
 """What an order is for: the words that say it, the traps that only seem to, and what the chart lets assume."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -8,7 +8,7 @@ import pytest
 
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.phase import indication_said, phase_assumed, phase_said
-from cdshooks.model import Lab, Missing, Phase, Problem, Why
+from cdshooks.model import Intent, Lab, Missing, Phase, Problem, Unused, Why
 
 TODAY = date(2026, 11, 21)
 TREATMENT, MAINTENANCE, PROPHYLAXIS = Phase.TREATMENT, Phase.MAINTENANCE, Phase.PROPHYLAXIS
@@ -50,8 +50,8 @@ SAID = {
     "secondary prophylaxis after treatment of CMV disease": MAINTENANCE,
     "post-transplant prophylaxis": PROPHYLAXIS,
     "Prophylaxis after transplant": PROPHYLAXIS,
-    "prophylaxis after treatment of rejection": PROPHYLAXIS,
-    "Prophylaxis during treatment for acute rejection": PROPHYLAXIS,
+    "CMV prophylaxis after treatment of rejection": PROPHYLAXIS,
+    "CMV prophylaxis during treatment for acute rejection": PROPHYLAXIS,
     "Treatment of CMV disease, history of prophylaxis": TREATMENT,
     "Treatment of CMV disease (s/p prophylaxis)": TREATMENT,
     "Treatment, status post prophylaxis": TREATMENT,
@@ -110,6 +110,7 @@ def test_words_in_an_order(text: str, phase: Phase | None, knowledge: Knowledge)
     assert (found.phase if found else None) == phase
     if found:
         assert found.basis == "said"
+        assert "(reason)" in found.because
 
 
 def test_the_table_of_words_is_long_enough() -> None:
@@ -147,6 +148,43 @@ def test_every_ignored_phrase_says_nothing(knowledge: Knowledge) -> None:
         assert phase_said([("x", phrase)], knowledge.phases) is None, phrase
 
 
+DISEASE = (
+    "CMV colitis",
+    "CMV viraemia",
+    "cytomegalovirus pneumonitis",
+    "Refractory CMV",
+    "CMV breakthrough",
+    "active CMV",
+)
+
+
+@pytest.mark.parametrize("text", DISEASE)
+def test_a_cmv_disease_without_a_phase_means_treatment_and_is_assumed(text: str, knowledge: Knowledge) -> None:
+    found = phase_said([("reason", text)], knowledge.phases)
+    assert found is not None
+    assert (found.phase, found.basis) == (TREATMENT, "assumed")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "colitis",
+        "no CMV disease",
+        "at risk of CMV disease",
+        "high risk for CMV infection",
+        "after CMV disease",
+        "rejection treatment",
+        "PJP prophylaxis",
+        "Pneumocystis prophylaxis",
+        "immunosuppressive therapy",
+        "thymoglobulin induction",
+        "antifungal prophylaxis",
+    ],
+)
+def test_what_is_about_something_else_says_nothing(text: str, knowledge: Knowledge) -> None:
+    assert phase_said([("reason", text)], knowledge.phases) is None
+
+
 @pytest.mark.parametrize(
     ("texts", "indication"),
     [
@@ -166,30 +204,54 @@ def test_what_an_order_is_against(texts: list[str], indication: str, knowledge: 
 # --------------------------------------------------------------------------------------------------------------------
 # Assumed from the chart
 
-NO_LOAD = Missing(Why.NONE_ON_FILE)
+NONE_ON_FILE = Missing(Why.NONE_ON_FILE)
+
+
+@dataclass(frozen=True, slots=True)
+class Loads:
+    """Viral loads of one series, newest first; `unused` are those that stand before the newest."""
+
+    labs: tuple[Lab, ...] = ()
+    state: Missing = NONE_ON_FILE
+    unused: tuple[Unused, ...] = ()
+
+    def newest(self) -> Lab | Missing:
+        return self.labs[0] if self.labs else self.state
+
+    def since(self, day: date) -> tuple[Lab, ...]:
+        return tuple(lab for lab in self.labs if lab.on >= day)
+
+    @property
+    def met(self) -> tuple[Unused, ...]:
+        return self.unused
 
 
 def load(value: str, days_ago: int, comparator: str = "") -> Lab:
-    number = Decimal(value)
     on = TODAY - timedelta(days=days_ago)
-    return Lab("cmv-viral-load", number, "[IU]/mL", comparator, on, None, "Observation/v", f"{comparator}{value} IU/mL")
+    words = f"{comparator}{value} IU/mL"
+    return Lab("cmv-viral-load", Decimal(value), "[IU]/mL", comparator, on, None, "Observation/v", words)
 
 
-def problem(concept: str, days_ago: int | None = None) -> Problem:
+def unused(why: str, days_ago: int, kind: str = "word") -> Unused:
+    on = (TODAY - timedelta(days=days_ago)).isoformat()
+    return Unused("Observation/w", f"CMV DNA of {on}", why, kind, "cmv-viral-load", on)
+
+
+def problem(concept: str, days_ago: int | None = None, kind: str = "diagnosis") -> Problem:
     since = None if days_ago is None else TODAY - timedelta(days=days_ago)
-    return Problem(concept, concept.replace("-", " "), since, "Condition/c", "diagnosis")
+    return Problem(concept, concept.replace("-", " "), since, "Condition/c", kind)
 
 
-def assumed(problems: list[Problem], loads: list[Lab | Missing], knowledge: Knowledge) -> tuple[Phase | None, str]:
-    found = phase_assumed(problems, loads, knowledge.codes.groups, knowledge.phases, TODAY)
-    return found.phase, found.basis
+def assume(problems: list[Problem], knowledge: Knowledge, *loads: Loads, seen: bool = True) -> Intent:
+    return phase_assumed(problems, seen, loads, knowledge.codes.groups, knowledge.phases, TODAY)
 
 
 def test_cmv_on_the_problem_list_means_treatment(knowledge: Knowledge) -> None:
     concepts = {"cmv-viraemia"} | knowledge.codes.groups["cmv_disease"]
     assert "cmv-retinitis" in concepts
     for concept in concepts:
-        assert assumed([problem(concept)], [NO_LOAD], knowledge) == (TREATMENT, "assumed"), concept
+        found = assume([problem(concept)], knowledge)
+        assert (found.phase, found.basis) == (TREATMENT, "assumed"), concept
 
 
 @pytest.mark.parametrize(
@@ -204,7 +266,23 @@ def test_cmv_on_the_problem_list_means_treatment(knowledge: Knowledge) -> None:
     ],
 )
 def test_measurable_virus_of_this_month_means_treatment(result: Lab, phase: Phase | None, knowledge: Knowledge) -> None:
-    assert assumed([], [NO_LOAD, result], knowledge)[0] == phase
+    assert assume([], knowledge, Loads(), Loads((result,))).phase == phase
+
+
+@pytest.mark.parametrize(
+    ("words", "days", "phase"),
+    [
+        ('says "Detected"', 3, TREATMENT),
+        ('says "POSITIVE"', 30, TREATMENT),
+        ('says "Detected"', 31, None),
+        ('says "Not detected"', 3, None),
+        ('says "none"', 3, None),
+    ],
+)
+def test_virus_detected_in_words_means_treatment(
+    words: str, days: int, phase: Phase | None, knowledge: Knowledge
+) -> None:
+    assert assume([], knowledge, Loads(unused=(unused(words, days),))).phase == phase
 
 
 def test_every_prophylaxis_window_has_two_ends(knowledge: Knowledge) -> None:
@@ -212,30 +290,55 @@ def test_every_prophylaxis_window_has_two_ends(knowledge: Knowledge) -> None:
     assert {"transplant-kidney", "transplant-lung", "transplant-hct"} <= set(windows)
     for concept, window in windows.items():
         for days, phase in ((0, PROPHYLAXIS), (window.days, PROPHYLAXIS), (window.days + 1, None), (-1, None)):
-            assert assumed([problem(concept, days)], [NO_LOAD], knowledge)[0] == phase, (concept, days)
+            assert assume([problem(concept, days)], knowledge, Loads()).phase == phase, (concept, days)
 
 
 @pytest.mark.parametrize("why", [Why.NOT_SENT, Why.FETCH_FAILED, Why.UNUSABLE])
 def test_no_prophylaxis_is_assumed_when_the_viral_load_could_not_be_seen(why: Why, knowledge: Knowledge) -> None:
+    kidney, unseen = [problem("transplant-kidney", 40)], Loads(state=Missing(why))
+    assert assume(kidney, knowledge, unseen).basis == "unknown"
+    assert assume(kidney, knowledge, Loads(), unseen).basis == "unknown"
+    assert assume(kidney, knowledge, Loads(), Loads((load("34.5", 3, "<"),))).phase is PROPHYLAXIS
+
+
+def test_no_prophylaxis_is_assumed_when_the_problem_list_could_not_be_seen(knowledge: Knowledge) -> None:
     kidney = [problem("transplant-kidney", 40)]
-    assert assumed(kidney, [Missing(why)], knowledge) == (None, "unknown")
-    assert assumed(kidney, [NO_LOAD, Missing(why)], knowledge) == (None, "unknown")
-    assert assumed(kidney, [NO_LOAD, load("34.5", 3, "<")], knowledge) == (PROPHYLAXIS, "assumed")
+    assert assume(kidney, knowledge, Loads(), seen=False).basis == "unknown"
+    assert assume(kidney, knowledge, Loads(), seen=True).phase is PROPHYLAXIS
+
+
+@pytest.mark.parametrize(("kind", "phase"), [("unit", None), ("withdrawn", PROPHYLAXIS), ("future", PROPHYLAXIS)])
+def test_a_newer_result_that_cannot_be_read_leaves_the_phase_open(
+    kind: str, phase: Phase | None, knowledge: Knowledge
+) -> None:
+    series = Loads((load("34.5", 9, "<"),), unused=(unused("is not used", 3, kind),))
+    assert assume([problem("transplant-kidney", 40)], knowledge, series).phase == phase
+
+
+@pytest.mark.parametrize(("days", "phase"), [(30, None), (31, PROPHYLAXIS)])
+def test_a_virus_cleared_just_now_may_be_the_end_of_a_treatment(
+    days: int, phase: Phase | None, knowledge: Knowledge
+) -> None:
+    series = Loads((load("34.5", 2, "<"), load("800", days)))
+    assert assume([problem("transplant-kidney", 60)], knowledge, series).phase == phase
 
 
 def test_a_transplant_without_a_date_settles_nothing(knowledge: Knowledge) -> None:
-    assert assumed([problem("transplant-kidney")], [NO_LOAD], knowledge) == (None, "unknown")
+    assert assume([problem("transplant-kidney")], knowledge, Loads()).basis == "unknown"
+
+
+@pytest.mark.parametrize("kind", ["complication", "encounter"])
+def test_a_code_for_a_complication_or_a_visit_dates_no_transplant(kind: str, knowledge: Knowledge) -> None:
+    assert assume([problem("transplant-kidney", 40, kind)], knowledge, Loads()).basis == "unknown"
 
 
 def test_disease_outranks_the_prophylaxis_window(knowledge: Knowledge) -> None:
     kidney = problem("transplant-kidney", 40)
-    assert assumed([kidney, problem("cmv-retinitis")], [NO_LOAD], knowledge)[0] is TREATMENT
-    assert assumed([kidney], [load("900", 4)], knowledge)[0] is TREATMENT
+    assert assume([kidney, problem("cmv-retinitis")], knowledge, Loads()).phase is TREATMENT
+    assert assume([kidney], knowledge, Loads((load("900", 4),))).phase is TREATMENT
 
 
 def test_the_reason_for_an_assumption_is_said(knowledge: Knowledge) -> None:
     kidney = replace(problem("transplant-kidney", 40), text="Kidney transplant")
-    found = phase_assumed([kidney], [NO_LOAD], knowledge.codes.groups, knowledge.phases, TODAY)
-    assert found.because == "day 40 after Kidney transplant, no CMV DNAemia on file"
-    found = phase_assumed([], [load("900", 4)], knowledge.codes.groups, knowledge.phases, TODAY)
-    assert found.because == "CMV viral load 900 IU/mL on 2026-11-17"
+    assert assume([kidney], knowledge, Loads()).because == "day 40 after Kidney transplant, no CMV DNAemia on file"
+    assert assume([], knowledge, Loads((load("900", 4),))).because == "CMV viral load 900 IU/mL on 2026-11-17"

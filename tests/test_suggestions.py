@@ -212,6 +212,18 @@ def test_the_bounds_of_the_order_stay_and_all_else_of_its_timing_goes() -> None:
     assert found == {"repeat": {"boundsPeriod": bounds, "frequency": 1, "period": 12, "periodUnit": "h"}}
 
 
+def test_a_timing_that_is_right_stays_as_it_is() -> None:
+    timing = {"code": {"text": "Q12H"}, "repeat": {"frequency": 1, "period": 12, "periodUnit": "h", "offset": 5}}
+    resource = draft("R4", [{"timing": timing}])
+    assert dosage_of(mend(resource, proposal=replace(PROPOSAL, same_timing=True)))["timing"] == timing
+
+
+def test_a_timing_that_is_right_in_words_alone_is_written_out() -> None:
+    resource = draft("R4", [{"timing": {"code": {"text": "Q12H"}}}])
+    found = dosage_of(mend(resource, proposal=replace(PROPOSAL, same_timing=True)))
+    assert found["timing"] == {"repeat": {"frequency": 1, "period": 12, "periodUnit": "h"}}
+
+
 @pytest.mark.parametrize(
     "timing",
     [None, "daily", [], {"repeat": None}, {"repeat": "x"}, {"repeat": []}, [{"repeat": [{"count": 3}]}]],
@@ -246,6 +258,30 @@ def test_bounds_are_kept_from_a_timing_in_an_array() -> None:
 def test_the_unit_of_the_order_is_coded_and_printed(unit: str, printed: str) -> None:
     found = dosage_of(mend(draft("R4", None), proposal=replace(PROPOSAL, unit=unit)))
     assert found["doseAndRate"][0]["doseQuantity"] == {"value": 450, "unit": printed, "system": UCUM, "code": unit}
+
+
+@pytest.mark.parametrize(
+    "old",
+    [
+        {"value": 900, "unit": "milligram", "system": "urn:local", "code": "mg"},
+        {"value": 900, "unit": "mg"},
+        {"value": 900, "unit": "mg", "code": "1234"},
+    ],
+)
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("ranged", [False, True])
+def test_a_unit_that_stays_is_spelled_as_the_client_spelled_it(old: Json, nested: bool, ranged: bool) -> None:
+    dose: Json = {"doseRange": {"low": old, "high": old}} if ranged else {"doseQuantity": old}
+    found = dosage_of(mend(draft("R4", [{"doseAndRate": [dose]} if nested else dose])))
+    assert found["doseAndRate"][0]["doseQuantity"] == old | {"value": 450}
+
+
+def test_a_unit_that_was_only_coded_gets_its_printed_form() -> None:
+    old = {"value": 2, "system": UCUM, "code": "{pill}"}
+    found = dosage_of(
+        mend(draft("R4", [{"doseAndRate": [{"doseQuantity": old}]}]), proposal=replace(PROPOSAL, unit="{pill}"))
+    )
+    assert found["doseAndRate"][0]["doseQuantity"] == old | {"value": 450, "unit": "pill"}
 
 
 @pytest.mark.parametrize(

@@ -62,9 +62,9 @@ def compare(ordered: Regimen, expected: TableRegimen, phase: Phase, tolerance: D
     return Comparison(expected, phase, low, high, differs, tolerance)
 
 
-def closeness(c: Comparison) -> tuple[bool, bool, Decimal]:
-    """Sorts comparisons: one that fits, then the same interval, then the nearest amount; else the table's own order."""
-    return not c.fits, c.interval_differs, Decimal(0) if c.interval_differs else c.distance
+def closeness(c: Comparison) -> tuple[bool, bool, bool, Decimal]:
+    """Sorts comparisons: one that fits, then the same interval, then a main regimen, then the nearest amount."""
+    return not c.fits, c.interval_differs, c.interval_differs and c.expected.alternative, c.distance
 
 
 def likely_slip(ordered: Regimen, c: Comparison) -> str:

@@ -43,17 +43,18 @@ def _phase_in(text: str, rule: PhaseRule) -> tuple[Phase | None, str]:
     """(phase, the word that names it). What speaks of another time is left out first, and only then looked at."""
     plain = re.sub(r"\s+", " ", text.lower())
     about_cmv = bool(_word(*rule.cmv_words).search(plain))
-    if not about_cmv and _word(*rule.other_purpose).search(plain):
-        return None, ""
     for phrase in rule.ignore:
         plain = _word(phrase).sub(" ", plain)
     now = " ; ".join(_before(sentence, rule.then) for sentence in _SENTENCE.split(plain))
     for left_out in ((*rule.another_time, *rule.not_this), rule.not_this):
         rest = " ; ".join(_before(clause, left_out) for clause in _PUNCTUATION.split(now))
+        if not about_cmv and _word(*rule.other_purpose).search(rest):
+            continue
         for phase in rule.precedence:
             if found := _word(*getattr(rule.words, phase.value)).search(rest):
                 return phase, found.group(0).strip()
-        if about_cmv and (found := _word(*rule.disease).search(rest)):
+        # "at risk of CMV disease", "after CMV disease": what is left out names no disease of now
+        if about_cmv and left_out is not rule.not_this and (found := _word(*rule.disease).search(rest)):
             return Phase.TREATMENT, found.group(0).strip()
     return None, ""
 

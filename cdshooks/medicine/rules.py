@@ -56,6 +56,7 @@ class TableRegimen(Entry):
     times: Annotated[int, Field(gt=0)] | None = None
     each: Measure | None = None
     after_dialysis: StrictBool = False
+    alternative: StrictBool = False  # right when ordered, but not what a misfit is compared with first
 
     @model_validator(mode="after")
     def _one_way_to_say_when(self) -> "TableRegimen":

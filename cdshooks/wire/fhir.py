@@ -459,6 +459,7 @@ _FIELDS = {  # what a verdict rests on, so that an odd id or a vendor's extensio
     "Patient": ("gender", "birthDate"),
     "Observation": ("status", "code", "valueQuantity"),
     "MedicationRequest": ("status", "intent", "dosageInstruction", "reasonCode"),
+    "MedicationStatement": ("status", "dosage", "reasonCode"),
 }
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
 _PACKAGES = {"DSTU2": "STU3.", "STU3": "STU3.", "R4": "R4B.", "R4B": "R4B.", "R5": ""}
@@ -484,12 +485,13 @@ def violations(resource: Mapping[str, Any], release: str) -> tuple[str, ...]:
     Known deviations are mended on a copy first. Absence is judged by whoever needs the value.
     """
     kind = str(resource.get("resourceType")).replace("MedicationOrder", "MedicationRequest")
-    picked = {name: _mended(resource[name]) for name in _FIELDS[kind] if resource.get(name) not in _EMPTY}
+    picked = {name: _mended(resource[name]) for name in _FIELDS.get(kind, ()) if resource.get(name) not in _EMPTY}
     for name in ("dosageInstruction", "dosage", "reasonCode"):
         if isinstance(picked.get(name), dict):
             picked[name] = [picked[name]]
     try:
-        _validator(release, kind)(picked)
+        if picked:
+            _validator(release, kind)(picked)
     except ValidationError as error:
         paths = (
             _path(problem["loc"]) for problem in error.errors() if not _is_absence(problem["type"], problem["msg"])

@@ -59,14 +59,14 @@ def mended_order(order: ChartOrder, proposal: Proposal, release: str) -> Json:
 
 def _quantity(proposal: Proposal, dosage: Json) -> Json:
     """The dose in the order's own unit, spelled and coded as it was where the unit stays."""
-    value = {"value": _number(proposal.dose)}
+    printed = {"{tbl}": "tablet"}.get(proposal.unit, proposal.unit.strip("{}"))
+    value = {"value": _number(proposal.dose), "unit": printed}
     for holder in (dosage, *objects(dosage.get("doseAndRate"))):
         for old in (*objects(holder.get("doseQuantity")), *objects(holder.get("doseRange"))):
             given = next(iter(objects(old.get("high"))), old)
             if proposal.unit in (given.get("code"), given.get("unit")):
                 return value | {name: given[name] for name in ("unit", "system", "code") if given.get(name)}
-    printed = {"{tbl}": "tablet"}.get(proposal.unit, proposal.unit.strip("{}"))
-    return value | {"unit": printed, "system": _UCUM, "code": proposal.unit}
+    return value | {"system": _UCUM, "code": proposal.unit}
 
 
 def _without_old_dose_extension(dosage: Json) -> None:

@@ -21,12 +21,12 @@ def neutral(text: str, length: int = 400) -> str:
     """
     if text.isascii() and text.isprintable() and len(text) <= length and not _SUSPICIOUS.search(text):
         return text
-    plain = "".join(" " if unicodedata.category(c) in _INVISIBLE else c for c in text).strip()
+    plain = "".join(" " if unicodedata.category(c) in _INVISIBLE else c for c in text)
+    plain = _MARKS.sub("", plain).strip()  # first: what is taken out joins its neighbours
     plain = _CLOSING.sub(
         "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}",
         _TAG.sub("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}", plain.translate(_MARKDOWN)),  # this makes slashes
     ).replace("://", ":/ /")
-    plain = _MARKS.sub("", plain)
     plain = _SCHEME.sub(r"\1 :", _WWW.sub("www ", _ENTITY.sub("& ", plain)))
     plain = re.sub(r"\s+", " ", plain).strip()
     return plain if len(plain) <= length else plain[: length - 1].rstrip() + "…"

@@ -15,7 +15,7 @@ class Prediction:
     """What the answer has to hold. A topic absent from `cards` has no card.
 
     `named`: regimens that the dose card has to name; `offered`: one entry per suggestion, each with all the regimens
-    that would do (more than one only where the sources leave it open); `clearance` in mL/min or mL/min/kg, unrounded.
+    that would do (more than one only where the sources leave it open), if there is a dose card; `clearance` in mL/min or mL/min/kg, unrounded.
     """
 
     cards: dict[str, frozenset[str]] = field(default_factory=dict)  # topic -> indicators that would do, "" for no card
@@ -31,8 +31,9 @@ class Verdict:
 
     indicator: str  # "" when right
     too_much: bool
-    judges: frozenset[Regimen]  # the regimen that judges; several when equally near
-    distance: Fraction  # how far off, as a factor
+    judges: frozenset[Regimen]  # the regimen that judges; several where the sources leave it open
+    nearest: Fraction  # how far off, as a factor of at least 1: from the nearest judge
+    farthest: Fraction  # and from the farthest, which is the same unless it is open
 
 
 def predict(case: Case) -> Prediction:
@@ -172,7 +173,7 @@ def _by_weights(case: Case, drug: Drug, kidneys: Kidneys) -> Prediction:
 
 
 def _is_wrong(prediction: Prediction) -> bool:
-    return any(indicators & {"warning", "critical"} for indicators in prediction.cards.values())
+    return any(indicators <= {"warning", "critical"} for indicators in prediction.cards.values())
 
 
 def _columns(case: Case, drug: Drug, answer: Answer) -> list[tuple[Regimen, ...]]:
@@ -213,11 +214,11 @@ def _judged(case: Case, drug: Drug, verdicts: list[Verdict]) -> Prediction:
     named = frozenset(next(iter(v.judges)) for v in verdicts if len(v.judges) == 1)
     if len(wrong) < len(verdicts):
         return _card("renalDose", "info", named)
-    nearest = min(wrong, key=lambda verdict: verdict.distance)
-    if rising and not nearest.too_much:
-        return Prediction()
+    reach = min(verdict.farthest for verdict in wrong)
+    nearer = [verdict for verdict in wrong if verdict.nearest <= reach]  # one, unless it is open which is nearer
+    indicators = frozenset("" if rising and not verdict.too_much else verdict.indicator for verdict in nearer)
     offered = (frozenset(_in_form(regimen, case, drug) for regimen in verdict.judges) for verdict in verdicts)
-    return replace(_card("renalDose", nearest.indicator, named), offered=tuple(dict.fromkeys(offered)))
+    return Prediction({"renalDose": indicators}, named, tuple(dict.fromkeys(offered)))
 
 
 def _verdicts(
@@ -252,14 +253,15 @@ def _against(low: Fraction, high: Fraction, times: Fraction, column: tuple[Regim
     if same and (too_much or too_little):
         judges = [r for r in same if r.weekly == (most if too_much else least)]
     elif same:
-        judges = sorted(same, key=lambda r: _distance(low, high, times, r))[:1]
-    return Verdict(indicator, too_much, frozenset(judges), min(_distance(low, high, times, r) for r in judges))
+        judges = [min(same, key=lambda r: _distance(high * times, r))]
+    distances = [_distance(amount * times, regimen) for amount in (low, high) for regimen in judges]
+    return Verdict(indicator, too_much, frozenset(judges), min(distances), max(distances))
 
 
-def _distance(low: Fraction, high: Fraction, times: Fraction, regimen: Regimen) -> Fraction:
+def _distance(weekly: Fraction, regimen: Regimen) -> Fraction:
     """How far off, as a factor of at least 1."""
-    shares = [amount * times / regimen.weekly for amount in (low, high)]
-    return max(max(share, 1 / share) for share in shares)
+    share = weekly / regimen.weekly
+    return max(share, 1 / share)
 
 
 def _mg_unit(unit: str) -> str:

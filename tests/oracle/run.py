@@ -125,8 +125,9 @@ def _kinds(expected: Prediction, cards: list[Json], case: Case) -> Iterator[str]
         if missing := expected.named - named:
             yield f"the card does not name {_shown(missing)}"
     offered = [r for card in cards for r in _offered(card)]
-    if not _would_do(offered, expected.offered):
-        yield f"offered {_shown(offered)}, expected {' and '.join(_shown(ways) for ways in expected.offered) or 'none'}"
+    ways = expected.offered if dose else ()
+    if not _would_do(offered, ways):
+        yield f"offered {_shown(offered)}, expected {' and '.join(map(_shown, ways)) or 'none'}"
     removes = any(action["type"] == "delete" for action in _actions(cards))
     if removes != expected.removes:
         yield "removal is offered" if removes else "removal is not offered"
