@@ -10,7 +10,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-e
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo serve test lint fmt types imports yaml knowledge docker pytest bench lock clean
+.PHONY: help setup demo serve test lint fmt types imports yaml knowledge docker pytest oracle bench lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ docker: $(STAMP) ## lint of the Dockerfile
 pytest: $(STAMP) ## the tests
 	@echo "== pytest"
 	@$(BIN)/pytest -n $(WORKERS)
+
+oracle: $(STAMP) ## a million random orders against a second, independent opinion
+	@$(BIN)/python -m tests.oracle --cases 1000000
 
 bench: $(STAMP) ## how long a verdict takes
 	@$(BIN)/python bench/run.py

@@ -291,9 +291,70 @@ def test_a_comparator_is_kept_where_a_bound_will_do(knowledge: Knowledge) -> Non
     assert (found.comparator, found.original) == ("<", f"<34.5 {load.unit}")
 
 
-@pytest.mark.parametrize("word", ["not detected", Concept((), "not detected")])
-def test_a_word_is_a_result_for_some_analytes(word: str | Concept, knowledge: Knowledge) -> None:
+@pytest.mark.parametrize("word", ["Detected", Concept((), "Detected")])
+def test_a_word_is_no_number_and_kept_for_those_analytes_that_have_words(
+    word: str | Concept, knowledge: Knowledge
+) -> None:
     wordy = [analyte for analyte in knowledge.codes.analytes.values() if analyte.words_are_results]
     assert wordy
     for analyte in wordy:
-        assert read_lab(Observed("r", number="", other_value=word), analyte, "", TODAY, UTC_ZONE) is None
+        found = read_lab(Observed("r", number="", other_value=word), analyte, "", TODAY, UTC_ZONE)
+        assert isinstance(found, Unused)
+        assert (found.kind, found.why) == ("word", 'says "Detected"')
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1.9 mg/dL", "1.9"),
+        ("1.9mg/dL", "1.9"),
+        (" 2 mg/dL ", "2"),
+        ("176.8 umol/L", "2.0"),
+    ],
+)
+def test_a_number_with_its_unit_written_as_text_is_read(text: str, value: str, creatinine: Analyte) -> None:
+    found = read_lab(Observed("r", number="", other_value=text), creatinine, "", TODAY, UTC_ZONE)
+    assert isinstance(found, Lab)
+    assert abs(found.value - Decimal(value)) < Decimal("0.0001")
+    assert found.original == text.strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("1.9", "unit"),  # no unit is no unit, in text as well
+        ("1,9 mg/dL", "unit"),  # a decimal comma is not guessed at
+        ("1.2.2026", "unit"),
+        ("2-3 mg/dL", "unit"),
+        ("10^4 mg/dL", "unit"),
+        ("1,900 mg/dL", "implausible"),
+        ("<1.9 mg/dL", "bound"),
+        ("about 1.9 mg/dL", "unreadable"),
+        ("-1.9 mg/dL", "unreadable"),
+        ("1.9 mg/dL 2.1 mg/dL", "unit"),
+        ("", "unreadable"),
+    ],
+)
+def test_text_that_is_not_plainly_one_number_is_refused(text: str, kind: str, creatinine: Analyte) -> None:
+    found = read_lab(Observed("r", number="", other_value=text), creatinine, "", TODAY, UTC_ZONE)
+    assert isinstance(found, Unused)
+    assert found.kind == kind
+
+
+def test_thousands_in_text_are_read(knowledge: Knowledge) -> None:
+    load = next(a for key, a in knowledge.codes.analytes.items() if key.startswith("cmv-viral-load"))
+    written = Observed("r", number="", other_value=f">1,234,500.5 {load.unit}")
+    found = read_lab(written, load, "", TODAY, UTC_ZONE)
+    assert isinstance(found, Lab)
+    assert (found.comparator, found.value) == (">", Decimal("1234500.5"))
+
+
+def test_grades_count_as_the_number_they_stand_for(knowledge: Knowledge) -> None:
+    graded = [analyte for analyte in knowledge.codes.analytes.values() if analyte.grades]
+    assert graded
+    for analyte in graded:
+        for word, number in analyte.grades.items():
+            for text in (word, word.upper(), f"{word} (as printed)"):
+                found = read_lab(Observed("r", number="", other_value=text), analyte, "", TODAY, UTC_ZONE)
+                assert isinstance(found, Lab), (analyte.key, text)
+                assert (found.value, found.original) == (number, text)

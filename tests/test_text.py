@@ -26,6 +26,11 @@ HOSTILE = (
     "<?xml version='1.0'?>",
     "<<b>b>",
     "<|script>",
+    "<**script>",
+    "<_~/td>",
+    "http:**//evil.example",
+    "java__script:alert(1)",
+    "&~~lt;b&**gt;",
     "http:||evil.example",
     "http:|/evil.example",
     "<\x00b>",
@@ -79,6 +84,9 @@ FRAGMENTS = st.lists(
     st.sampled_from(
         [
             *HOSTILE,
+            "**",
+            "__",
+            "~~",
             *"<>&#;:/[]()!|@`*_~.\\\n\t",
             "lt",
             "www.",
@@ -190,6 +198,7 @@ def test_words_stay_readable_when_their_markup_is_gone() -> None:
     assert neutral("see https://evil.example") == "see https:/ /evil.example"
     assert neutral("[click](x)") == "(click)(x)"
     assert neutral("a|b `c`") == "a/b 'c'"
+    assert neutral("**bold** and ~~gone~~, 10*9/L") == "bold and gone, 10*9/L"
 
 
 # --------------------------------------------------------------------------------------------------------------------

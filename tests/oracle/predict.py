@@ -15,7 +15,8 @@ class Prediction:
     """What the answer has to hold. A topic absent from `cards` has no card.
 
     `named`: regimens that the dose card has to name; `offered`: one entry per suggestion, each with all the regimens
-    that would do (more than one only where the sources leave it open), if there is a dose card; `clearance` in mL/min or mL/min/kg, unrounded.
+    that would do (more than one only where the sources leave it open), if there is a dose card at all; `clearance` in
+    mL/min or mL/min/kg, unrounded.
     """
 
     cards: dict[str, frozenset[str]] = field(default_factory=dict)  # topic -> indicators that would do, "" for no card

@@ -68,11 +68,11 @@ def in_parallel(cases: int, seed: int, size: int = 1000) -> Iterator[tuple[int, 
 def difference(case: Case, *, by_http: bool = False) -> Difference | None:
     """None when both say the same."""
     call = request(case)
-    cards = _cards(call)
-    kinds = [f"{case.drug}: {kind}" for kind in _kinds(predict(case), cards, case)]
-    if by_http and _cards_by_http(call) != cards:
-        kinds.append("the HTTP door answers otherwise")
-    return Difference(case, tuple(kinds), call) if kinds else None
+    answer = cards(call)
+    found = [f"{case.drug}: {kind}" for kind in kinds(predict(case), answer, case)]
+    if by_http and _cards_by_http(call) != answer:
+        found.append("the HTTP door answers otherwise")
+    return Difference(case, tuple(found), call) if found else None
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -91,28 +91,30 @@ def _client() -> FlaskClient:
     return app.test_client()
 
 
-def _cards(call: Json) -> list[Json]:
+def cards(call: Json) -> list[Json]:
+    """What the product answers, below the HTTP door; a check that raises is an error."""
     read = read_call(_SERVICE, json.dumps(call).encode(), max_depth=64, max_entries=10_000, prefetch_keys={})
     answer = evaluate(read, knowledge=_knowledge(), today=TODAY, zone=ZoneInfo("UTC"))
     for name, error in answer.failures:
         raise AssertionError(f"the check {name!r} raised") from error
-    cards: list[Json] = json.loads(answer.body)["cards"]
-    return cards
+    found: list[Json] = json.loads(answer.body)["cards"]
+    return found
 
 
 def _cards_by_http(call: Json) -> list[Json]:
     response = _client().post(f"/cds-services/{_SERVICE}", json=call)
     if response.status_code != 200:
         raise AssertionError(f"HTTP {response.status_code}")
-    cards: list[Json] = response.get_json()["cards"]
-    return cards
+    found: list[Json] = response.get_json()["cards"]
+    return found
 
 
 # --------------------------------------------------------------------------------------------------------------------
 # Comparing
 
 
-def _kinds(expected: Prediction, cards: list[Json], case: Case) -> Iterator[str]:
+def kinds(expected: Prediction, cards: list[Json], case: Case) -> Iterator[str]:
+    """What is different between a prediction and the cards of an answer, in words."""
     met = {card["source"]["topic"]["code"]: card for card in cards if card["source"]["topic"]["code"] in TOPICS}
     for topic in TOPICS:
         wanted = expected.cards.get(topic, frozenset({""}))
