@@ -133,7 +133,6 @@ def test_loinc_as_oid() -> None:
         coded(LOINC, "59574-4"),  # BMI percentile
         coded(LOINC, "752-6"),  # neutrophils, specimen not known
         coded(LOINC, "8634-8"),  # QT, not QTc
-        coded(LOINC, "4996-5"),  # CMV DNA present or not
         coded(LOINC, "105880-9"),  # CMV DNA, unit property not seen
     ],
 )
@@ -268,6 +267,20 @@ NAMES: list[Row] = [
 ]
 
 
+ONLY = ", the only strength sold"
+
+
+def the_only_ones(drug: str, form: str) -> tuple[Decimal | None, Decimal | None]:
+    """Strength and density of a drug that is sold in one only; None where there are several."""
+    sold = [entry for name, entry in CODES.drugs[drug].forms.items() if entry.sold and form in ("", name)]
+    strengths = {one for entry in sold for one in entry.strengths_mg}
+    densities = {one for entry in sold for one in entry.mg_per_ml}
+    return (
+        strengths.pop() if len(strengths) == 1 else None,
+        densities.pop() if len(densities) == 1 else None,
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "drug", "form", "strength", "density"), NAMES, ids=[row[0] or "empty" for row in NAMES]
 )
@@ -281,6 +294,8 @@ def test_names(name: str, drug: str | None, form: str, strength: int | None, den
     assert found is not None
     assert found.drug == drug
     if drug:
+        if strength is None and density is None and ONLY in found.recognised_by:
+            strength, density = the_only_ones(drug, form)
         assert (found.form, found.strength_mg, found.mg_per_ml) == (form, strength, density)
         assert found.systemic == (form not in {"gel", "implant", "intravitreal", "topical"})
         assert where in found.recognised_by
@@ -328,9 +343,21 @@ def test_no_text_raises(text: str) -> None:
 )
 def test_rxnorm(code: str, drug: str, form: str, strength: int | None, density: int | None) -> None:
     found = product_of(rxnorm(code))
+    assumed = ONLY if strength is None and density is None and ONLY in found.recognised_by else ""
+    if assumed:
+        strength, density = the_only_ones(drug, form)
     assert (found.drug, found.form, found.strength_mg, found.mg_per_ml) == (drug, form, strength, density)
-    assert found.recognised_by == f"RxNorm {code}"
+    assert found.recognised_by == f"RxNorm {code}{assumed}"
     assert found.systemic
+
+
+@pytest.mark.parametrize(
+    ("code", "strength", "density"),
+    [("275891", 450, 50), ("863558", None, 50), ("4678", 500, None), ("1734376", None, 24), ("2693189", 20, None)],
+)
+def test_a_strength_is_assumed_only_where_one_is_sold(code: str, strength: int | None, density: int | None) -> None:
+    found = product_of(rxnorm(code))
+    assert (found.strength_mg, found.mg_per_ml) == (strength, density)
 
 
 @pytest.mark.parametrize("system", [f"{RXNORM}/", RXNORM.upper(), "urn:oid:2.16.840.1.113883.6.88"])
@@ -372,7 +399,7 @@ def test_the_form_of_a_medication_resource_counts() -> None:
 
 def test_snomed_product_code() -> None:
     found = product_of(coded(SNOMED, "78025001"))
-    assert (found.drug, found.recognised_by) == ("ganciclovir", "SNOMED CT 78025001")
+    assert (found.drug, found.recognised_by) == ("ganciclovir", f"SNOMED CT 78025001{ONLY}")
 
 
 @pytest.mark.parametrize(

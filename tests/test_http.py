@@ -362,11 +362,16 @@ def test_an_unknown_service_is_404(client: FlaskClient, path: str) -> None:
     assert_problem(post(client, order_sign(), path), 404)
 
 
-@pytest.mark.parametrize(
-    "path", ["/nothing", "/smart/launch", "/smart/callback", "/static/none.css", "/static/../app.py"]
-)
+@pytest.mark.parametrize("path", ["/nothing", "/smart/other", "/static/none.css", "/static/../app.py"])
 def test_an_unknown_path_is_404(client: FlaskClient, path: str) -> None:
     assert_problem(client.get(path), 404)
+
+
+@pytest.mark.parametrize(
+    "path", ["/smart/launch", "/smart/launch?iss=https://ehr.example.org/r4", "/smart/callback?state=x"]
+)
+def test_the_app_is_launched_by_no_unlisted_server(client: FlaskClient, path: str) -> None:
+    assert_problem(client.get(path), 400)
 
 
 @pytest.mark.parametrize(
@@ -853,7 +858,7 @@ def test_server_ends_on_sigterm_although_somebody_still_sends(tmp_path: Path) ->
     body = json.dumps(order_sign()).encode()
     assert requests.post(running.base + SIGN, data=body, headers=JSON, timeout=5).status_code == 200
     slow = [running.connect(HEADERS + b"Content-Length: 100000\r\n\r\n{") for _ in range(5)]
-    assert running.end() < 3
+    assert running.end() < 8  # two seconds for who still sends, and a loaded machine; orchestrators wait ten
     assert running.process.returncode == 0
     for connection in slow:
         connection.close()

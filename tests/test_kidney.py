@@ -150,6 +150,8 @@ def test_the_arithmetic_can_be_read(knowledge: Knowledge) -> None:
     assert woman.arithmetic == "(140 - 58) x 63 kg / (72 x 1.3 mg/dL) x 0.85 = 46.9 mL/min"
     per_kg = cockcroft_gault_per_kg(knowledge.kidney, 50, "male", Decimal("1.25"))
     assert per_kg.arithmetic == "(140 - 50) / (72 x 1.25 mg/dL) = 1 mL/min/kg"
+    converted = cockcroft_gault_per_kg(knowledge.kidney, 40, "male", Decimal("1.23456"))
+    assert converted.arithmetic == "(140 - 40) / (72 x 1.235 mg/dL) = 1.13 mL/min/kg"
 
 
 @pytest.mark.parametrize(
@@ -274,6 +276,28 @@ def test_per_kg_needs_no_weight(knowledge: Knowledge) -> None:
     kidney = assess(patient(lab("creatinine", "1")), knowledge.kidney, 18, per_kg=True)
     assert kidney.lacking == ()
     assert str(kidney.clearance) == "1.17 mL/min/kg"  # (140 - 56) / 72
+    assert kidney.inputs[-1].value == "1.17"
+
+
+def test_per_kg_the_build_does_not_matter(knowledge: Knowledge) -> None:
+    heavy = patient(lab("creatinine", "1"), lab("weight", "150"), lab("height", "170"))
+    kidney = assess(heavy, knowledge.kidney, 18, per_kg=True)
+    assert (kidney.bmi, kidney.adjusted) == (None, None)
+    assert "height" not in [entry.name for entry in kidney.inputs]
+
+
+def test_a_child_needs_a_height_also_for_a_drug_dosed_per_kg(knowledge: Knowledge) -> None:
+    child = patient(lab("creatinine", "0.5"), lab("weight", "30"), born=date(2016, 1, 1))
+    kidney = assess(child, knowledge.kidney, 18, per_kg=True)
+    assert [name for name, _ in kidney.lacking] == ["height"]
+    assert kidney.clearance is None
+
+
+def test_a_childs_height_is_among_the_inputs(knowledge: Knowledge) -> None:
+    child = patient(lab("creatinine", "0.55"), lab("height", "130"), born=date(2016, 1, 1))
+    kidney = kidney_of(child, knowledge)
+    assert str(kidney.clearance) == "130 mL/min/1.73 m2"  # 0.55 x 130 / 0.55
+    assert [entry.name for entry in kidney.inputs][:2] == ["serum creatinine", "height"]
 
 
 @pytest.mark.parametrize(

@@ -257,6 +257,17 @@ def test_a_result_keeps_what_was_sent_beside_the_converted_value(creatinine: Ana
     assert (found.unit, found.original, found.on, found.at) == ("mg/dL", "176.8 umol/L", date(2026, 11, 20), None)
 
 
+def test_a_unit_that_is_only_coded_is_shown_by_its_code(creatinine: Analyte) -> None:
+    class Coded(Observed):
+        @property
+        def value(self) -> Quantity:
+            return Quantity(Decimal("1.9"), "", "mg/dL", "", True)
+
+    found = read_lab(Coded("r"), creatinine, "", TODAY, UTC_ZONE)
+    assert isinstance(found, Lab)
+    assert found.original == "1.9 mg/dL"
+
+
 @pytest.mark.parametrize(
     ("status", "remark"),
     [

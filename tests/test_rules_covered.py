@@ -72,9 +72,10 @@ def applicable(order: Order, knowledge: Knowledge) -> Iterator[str]:
         if isinstance(rule, KidneyRule):
             if knowledge.dose_table(order.product.drug, order.route, order.indication):
                 yield rule.id
+        elif isinstance(rule, RenalDoseRule) and rule.indication != order.indication:
+            continue
         elif rule.drug == order.product.drug and order.route in rule.routes:
-            if not isinstance(rule, RenalDoseRule) or rule.indication == order.indication:
-                yield rule.id
+            yield rule.id
 
 
 @pytest.fixture(scope="module")

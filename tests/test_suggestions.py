@@ -133,6 +133,21 @@ def test_several_statements_of_one_dose_become_one() -> None:
     assert found["doseAndRate"] == [{"type": {"text": "ordered"}, "doseQuantity": NEW}]
 
 
+@pytest.mark.parametrize("dose", [{"doseQuantity": OLD}, {"doseRange": {"low": OLD, "high": OLD}}])
+def test_the_entry_that_holds_the_dose_is_the_one_that_is_kept(dose: Json) -> None:
+    rate = {"type": {"text": "calculated"}, "rateRatio": {"numerator": {"value": 1}}}
+    found = dosage_of(mend(draft("R4", [{"doseAndRate": [rate, {"type": {"text": "ordered"}} | dose]}])))
+    assert found["doseAndRate"] == [
+        {"type": {"text": "ordered"}, "rateRatio": {"numerator": {"value": 1}}, "doseQuantity": NEW}
+    ]
+
+
+def test_without_a_dose_among_the_entries_the_first_is_kept() -> None:
+    entries = [{"type": {"text": "ordered"}}, {"type": {"text": "calculated"}}]
+    found = dosage_of(mend(draft("R4", [{"doseAndRate": entries}])))
+    assert found["doseAndRate"] == [{"type": {"text": "ordered"}, "doseQuantity": NEW}]
+
+
 def test_a_rate_of_infusion_stays() -> None:
     rate = {"value": 100, "unit": "mL/h"}
     found = dosage_of(mend(draft("R4", [{"doseAndRate": [{"doseQuantity": OLD}, {"rateQuantity": rate}]}])))

@@ -1,5 +1,6 @@
 """An ordered regimen against an expected one: how much too much or too little, and whether the interval differs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -17,6 +18,7 @@ class Comparison:
     high: Decimal
     interval_differs: bool
     tolerance: Decimal
+    within: bool = False  # between two regimens of the column: "90 to 120 mg/kg"
 
     @property
     def too_much(self) -> bool:
@@ -31,7 +33,7 @@ class Comparison:
     @property
     def fits(self) -> bool:
         """Right in amount and interval."""
-        return not (self.too_much or self.too_little or self.interval_differs)
+        return self.within or not (self.too_much or self.too_little or self.interval_differs)
 
     @property
     def distance(self) -> Decimal:
@@ -60,6 +62,14 @@ def compare(ordered: Regimen, expected: TableRegimen, phase: Phase, tolerance: D
         high *= most / expected.per_day
         differs = max(most / expected.per_day, expected.per_day / ordered.per_day) > 1 + tolerance
     return Comparison(expected, phase, low, high, differs, tolerance)
+
+
+def nearest(comparisons: Sequence[Comparison]) -> Comparison:
+    """The comparison that judges. Regimens of the ordered interval are a range: what lies between them is right."""
+    best = min(comparisons, key=closeness)
+    same = [c for c in comparisons if not c.interval_differs]
+    reaches_one, keeps_below_one = any(not c.too_little for c in same), any(not c.too_much for c in same)
+    return replace(best, within=True) if reaches_one and keeps_below_one else best
 
 
 def closeness(c: Comparison) -> tuple[bool, bool, bool, Decimal]:

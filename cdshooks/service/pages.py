@@ -109,6 +109,10 @@ def openapi(base: str) -> dict[str, Any]:
         "/knowledge": {"get": _get("Rules with their citations; a page for browsers", "knowledge")},
         "/metrics": {"get": _get("Counters in the Prometheus text format", "metrics", media="text/plain")},
         "/openapi.json": {"get": _get("This document", "openapi")},
+        "/smart/callback": {
+            "get": _get("End of a launch of the app; no state is known yet", "callback", errors=("400",))
+        },
+        "/smart/launch": {"get": _get("Launch of the app; no FHIR server is listed yet", "launch", errors=("400",))},
     }
     for service in SERVICES:
         paths[f"/cds-services/{service.id}"] = {

@@ -92,7 +92,7 @@ INTERVALS = (
     *((times, 1, "wk") for times in (1, 2, 3, 4, 5, 6, 7)),
     (1, 2, "d"),
 )
-FACTORS = ("1", "1", "1", "0.9", "0.899", "0.901", "1.1", "1.101", "1.099", "1.25", "1.249", "0.75", "0.5", "2")
+FACTORS = (*["1"] * 9, "0.9", "0.899", "0.901", "1.1", "1.101", "1.099", "1.25", "1.249", "0.75", "0.5", "2")
 
 
 def random_case(seed: int, number: int) -> Case:
@@ -104,16 +104,22 @@ def random_case(seed: int, number: int) -> Case:
     reason = chance.choice(HERPES if drug.one_phase else REASONS[phase])
     weight = Fraction(chance.randint(380, 1500), 10) if chance.random() < 0.96 else None
     dialysis = chance.choice(("haemodialysis", "peritoneal", "continuous", "unnamed")) if _rarely(chance, 10) else ""
-    creatinine = _creatinine(chance, drug, weight) if not _rarely(chance, 30) else None
+    sex = chance.choice(("male", "female")) if not _rarely(chance, 50) else ""
+    born = TODAY - timedelta(days=chance.randint(18 * 366, 100 * 365))
+    place = chance.randrange(len(drug.limits))
+    at_one = (
+        (140 - (TODAY - born).days // 365) * _size(drug, weight) * (Fraction(85, 100) if sex == "female" else 1) / 72
+    )
+    creatinine = _creatinine(chance, at_one / drug.limits[place]) if not _rarely(chance, 30) else None
     form = _form(chance, drug)
     case = Case(
         drug=name,
         form=form,
         phase=phase,
         reason=reason,
-        dose=None if _rarely(chance, 15) else _dose(chance, drug, form, weight),
-        born=TODAY - timedelta(days=chance.randint(18 * 366, 100 * 365)),
-        sex=chance.choice(("male", "female")) if not _rarely(chance, 50) else "",
+        dose=None if _rarely(chance, 15) else _dose(chance, drug, form, weight, place),
+        born=born,
+        sex=sex,
         weight=weight,
         weight_days=chance.choice((0, 1, 30, 364, 365)) if not _rarely(chance, 20) else chance.randint(366, 900),
         height=Fraction(chance.randint(1450, 2000), 10) if chance.random() < 0.6 else None,
@@ -137,15 +143,18 @@ def _form(chance: random.Random, drug: Drug) -> str:
     return "solution" if _rarely(chance, 5) else "tablet"
 
 
-def _creatinine(chance: random.Random, drug: Drug, weight: Fraction | None) -> Creatinine:
-    """Spread so that every row of the table is met about as often; now and then implausible."""
-    days = chance.choice((0, 1, 1, 1, 2, 3, 3, 4, 6, 7, 8, 14, 15, 29, 30, 31, 60, 61, 200))
+def _size(drug: Drug, weight: Fraction | None) -> Fraction:
+    return Fraction(1) if drug.per_kg else weight or Fraction(70)
+
+
+def _creatinine(chance: random.Random, milligrams: Fraction) -> Creatinine:
+    """Around that at which a row ends; now and then implausible. Mostly fresh."""
+    days = chance.randint(0, 3)
+    if _rarely(chance, 3):
+        days = chance.choice((3, 4, 6, 7, 8, 14, 15, 29, 30, 31, 60, 61, 200))
+    milligrams = milligrams * chance.randint(50, 150) / 100
     if _rarely(chance, 60):
         milligrams = chance.choice((Fraction(5, 100), Fraction(19, 100), Fraction(20), Fraction(201, 10), Fraction(88)))
-    else:
-        target = chance.choice(drug.limits) * Fraction(chance.randint(70, 180), 100)
-        size = Fraction(1) if drug.per_kg else weight or Fraction(70)
-        milligrams = 80 * size / (72 * target)
     if chance.random() < 0.5:
         return Creatinine(Fraction(round(milligrams * 100), 100) or Fraction(1, 100), "mg/dL", days)
     return Creatinine(Fraction(round(milligrams * UMOL_PER_MG)), "umol/L", days)
@@ -162,11 +171,12 @@ def _earlier(chance: random.Random, newest: Creatinine) -> Creatinine:
     return replace(newest, value=value if value > 0 else newest.value, days=newest.days + chance.randint(1, 8))
 
 
-def _dose(chance: random.Random, drug: Drug, form: str, weight: Fraction | None) -> Dose:
-    """Half of them at or near a regimen of the label, the others anything."""
+def _dose(chance: random.Random, drug: Drug, form: str, weight: Fraction | None, place: int) -> Dose:
+    """Mostly at or near a regimen of the label, and mostly one of the rows around `place`; the others anything."""
     unit = chance.choice(("mg", "mg/kg", "tablet", "tablet") if form == "tablet" else ("mg", "mg/kg", "mg/kg"))
-    if chance.random() < 0.6:
-        regimen = chance.choice([regimen for row in drug.columns for regimen in row])
+    if chance.random() < 0.7:
+        rows = drug.columns if _rarely(chance, 3) else drug.columns[place : place + 2]
+        regimen = chance.choice([regimen for row in rows for regimen in row])
         factor = Fraction(chance.choice(FACTORS))
         if _rarely(chance, 6):  # the same amount a week in another interval
             other = Dose(Fraction(1), Fraction(1), unit, *chance.choice(INTERVALS)).weekly_times
@@ -229,10 +239,10 @@ def _people_on(limit: Fraction, drug: Drug) -> Iterator[tuple[int, str, Fraction
 def _around(person: tuple[int, str, Fraction], limit: Fraction, drug: Drug) -> Iterator[Creatinine]:
     age, sex, weight = person
     factor = Fraction(85, 100) if sex == "female" else Fraction(1)
-    exact = (140 - age) * factor * (1 if drug.per_kg else weight) / (72 * limit)
+    exact = (140 - age) * factor * _size(drug, weight) / (72 * limit)
     for unit, value, step in (("mg/dL", exact, Fraction(1, 1000)), ("umol/L", exact * UMOL_PER_MG, Fraction(1, 10))):
         reached = value // step * step
-        yield from (Creatinine(reached + step * move, unit, 1) for move in (-1, 0, 1, 2))
+        yield from (Creatinine(reached + step * move, unit, 1) for move in (-1, 0, 1))
         if (value * 10_000).denominator == 1 and value != reached:
             yield Creatinine(value, unit, 1)
 

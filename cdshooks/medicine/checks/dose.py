@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from cdshooks.medicine.case import Case, DoseCase
-from cdshooks.medicine.compare import Comparison, closeness, compare, in_table_unit, likely_slip
+from cdshooks.medicine.compare import Comparison, compare, in_table_unit, likely_slip, nearest
 from cdshooks.medicine.propose import proposal
 from cdshooks.model import Finding, Indicator, Phase, Proposal, Regimen
 
@@ -56,16 +56,16 @@ def _judged(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
         because = f"Expected is {words}; a dose in {ordered.unit} cannot be compared with it."
         yield _finding(case, dose, Indicator.WARNING, ": dose not checked (units)", because, topic="dataQuality")
         return
-    nearest = min(comparisons, key=closeness)
-    if nearest.fits:
+    judging = nearest(comparisons)
+    if judging.fits:
         return
-    strong = nearest.too_much and nearest.high >= 1 + case.knowledge.judgement.strong
+    strong = judging.too_much and judging.high >= 1 + case.knowledge.judgement.strong
     indicator = min(Indicator.CRITICAL if strong else Indicator.WARNING, _CAP[dose.row.at_most])
     if any(note.startswith("taken as") for note in dose.assumed):
         indicator = min(indicator, Indicator.WARNING)
-    misfit = "is too much" if nearest.too_much else "is too little" if nearest.too_little else "has the wrong interval"
-    share = f"Expected: {words}; ordered is {nearest.high * 100:.0f} % of the amount a day."
-    slip = likely_slip(ordered, nearest)
+    misfit = "is too much" if judging.too_much else "is too little" if judging.too_little else "has the wrong interval"
+    share = f"Expected: {words}; ordered is {judging.high * 100:.0f} % of the amount a day."
+    slip = likely_slip(ordered, judging)
     yield _finding(case, dose, indicator, f" {misfit}: {words}", share, *([slip] if slip else []), propose=True)
 
 

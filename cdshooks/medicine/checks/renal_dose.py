@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from cdshooks.medicine.case import Case
-from cdshooks.medicine.compare import Comparison, closeness, compare, in_table_unit, likely_slip
+from cdshooks.medicine.compare import Comparison, compare, in_table_unit, likely_slip, nearest
 from cdshooks.medicine.kidney import Kidney
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.propose import proposal
@@ -167,7 +167,7 @@ def _comparisons(case: _Judged, ordered: Regimen, row: Band | DialysisRow | Vari
         if phase is Phase.PROPHYLAXIS and start and _just_started(case, start.up_to_days):
             starting = (compare(in_unit, expected, phase, tolerance) for expected in row.treatment)
             near += [c for c in starting if c.fits]  # right in the first days; a misfit is judged by its own column
-        found.append(min(near, key=closeness))
+        found.append(nearest(near))
     return tuple(found)
 
 
@@ -203,16 +203,16 @@ def _verdict(case: _Judged, row: Band | DialysisRow, comparisons: tuple[Comparis
             )
             yield case.finding(row, Indicator.INFO, summary, *_lines(case, comparisons))
         return
-    nearest = min(wrong, key=lambda c: c.distance)  # with the phase unknown, the nearer one judges
-    if rising and not nearest.too_much:
+    judging = min(wrong, key=lambda c: c.distance)  # with the phase unknown, the nearer one judges
+    if rising and not judging.too_much:
         return
-    strong = nearest.too_much and nearest.high >= 1 + case.knowledge.judgement.strong
+    strong = judging.too_much and judging.high >= 1 + case.knowledge.judgement.strong
     base = case.finding(
         row,
         Indicator.CRITICAL if strong else Indicator.WARNING,
-        f" {_misfit(nearest)} {case.state} ({case.named(nearest.phase)}): {nearest.expected.regimen.wording}",
+        f" {_misfit(judging)} {case.state} ({case.named(judging.phase)}): {judging.expected.regimen.wording}",
         *_lines(case, comparisons),
-        *_slip(case, nearest),
+        *_slip(case, judging),
     )
     yield replace(
         base,
