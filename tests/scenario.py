@@ -44,6 +44,18 @@ PRODUCTS = {  # how a scenario names a product -> RxNorm code and name; other na
     "Cytovene": ("203743", "Cytovene"),
     "Vitrasert": ("220910", "Vitrasert"),
     "ganciclovir eye gel": ("388052", "Ganciclovir 0.0015 MG/MG Ophthalmic Gel"),
+    "maribavir 200 mg tablet": ("2586079", "maribavir 200 MG Oral Tablet [Livtencity]"),
+    "letermovir 240 mg tablet": ("1988671", "letermovir 240 MG Oral Tablet [Prevymis]"),
+    "letermovir 480 mg tablet": ("1988675", "letermovir 480 MG Oral Tablet [Prevymis]"),
+    "letermovir 20 mg pellets": ("2693189", "letermovir 20 MG Oral Pellet [Prevymis]"),
+    "letermovir injection": ("1988661", "24 ML letermovir 20 MG/ML Injection [Prevymis]"),
+    "cidofovir injection": ("211248", "5 ML cidofovir 75 MG/ML Injection [Vistide]"),
+    "cyclosporine 100 mg capsule": ("328160", "cycloSPORINE 100 MG Oral Capsule"),
+    "cyclosporine eye suspension": ("351291", "cyclosporine 0.5 MG/ML Ophthalmic Suspension"),
+    "carbamazepine 200 mg tablet": ("308979", "Carbamazepine 200 MG Oral Tablet"),
+    "phenytoin 100 mg capsule": ("855671", "phenytoin sodium 100 MG Extended Release Oral Capsule"),
+    "rifampin 300 mg capsule": ("198202", "rifampin 300 MG Oral Capsule"),
+    "efavirenz": ("195085", "efavirenz"),
 }
 LABS = {  # name -> LOINC code by unit ("" for any other unit), prefetch group
     "serum creatinine": ({"": "2160-0", "umol/L": "14682-9", "µmol/L": "14682-9"}, "kidney"),
@@ -51,6 +63,7 @@ LABS = {  # name -> LOINC code by unit ("" for any other unit), prefetch group
     "weight": ({"": "29463-7"}, "kidney"),
     "height": ({"": "8302-2"}, "kidney"),
     "albumin": ({"": "1751-7"}, "kidney"),
+    "urine protein": ({"": "20454-5", "mg/dL": "2888-6"}, "kidney"),
     "urine protein/creatinine": ({"": "2890-2"}, "kidney"),
     "CMV DNA in plasma": ({"": "72493-0"}, "virology"),
 }

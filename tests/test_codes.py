@@ -285,7 +285,9 @@ def the_only_ones(drug: str, form: str) -> tuple[Decimal | None, Decimal | None]
     ("name", "drug", "form", "strength", "density"), NAMES, ids=[row[0] or "empty" for row in NAMES]
 )
 @pytest.mark.parametrize("where", ["text", "display"])
-def test_names(name: str, drug: str | None, form: str, strength: int | None, density: int | None, where: str) -> None:
+def test_names(
+    name: str, drug: str | None, form: str, strength: Decimal | int | None, density: Decimal | int | None, where: str
+) -> None:
     concept = Concept(text=name) if where == "text" else Concept((Coding("http://example.org/formulary", "1", name),))
     found = CODES.product(concept, None)
     if drug is None:
@@ -341,7 +343,7 @@ def test_no_text_raises(text: str) -> None:
         ("2586079", "maribavir", "tablet", 200, None),
     ],
 )
-def test_rxnorm(code: str, drug: str, form: str, strength: int | None, density: int | None) -> None:
+def test_rxnorm(code: str, drug: str, form: str, strength: Decimal | int | None, density: Decimal | int | None) -> None:
     found = product_of(rxnorm(code))
     assumed = ONLY if strength is None and density is None and ONLY in found.recognised_by else ""
     if assumed:

@@ -643,6 +643,16 @@ def test_a_chart_keeps_judged_orders_apart_from_the_list() -> None:
     assert chart(medications=None).medications == Missing(Why.NONE_ON_FILE)
 
 
+def test_drafts_that_are_context_have_places_of_their_own() -> None:
+    drafts = [{"resource": {"resourceType": "MedicationRequest", "id": f"d-{i}"}} for i in (1, 2, 3)]
+    context = {"patientId": "pat-1", "draftOrders": {"entry": drafts}, "selections": ["MedicationRequest/d-2"]}
+    body = orjson.dumps({"hook": "order-select", "hookInstance": "x", "context": context})
+    call = read_call("cmv-order-select", body, max_depth=64, max_entries=100, prefetch_keys={})
+    found = read_chart(call)
+    assert [(o.ref, o.place) for o in found.judged] == [("MedicationRequest/d-2", "draft 1")]
+    assert [o.place for o in found.drafts] == ["other draft 1", "other draft 2"]
+
+
 # --------------------------------------------------------------------------------------------------------------------
 # Validation
 

@@ -320,12 +320,20 @@ def test_the_number_of_entries_is_limited() -> None:
     assert caught.value.field == "prefetch"
 
 
+def test_drafts_that_are_context_count_as_entries() -> None:
+    body = request("order-select", draftOrders=bundle(order("a"), order("b"), order("c")), selections=["a"])
+    assert len(read(body, max_entries=3).drafts) == 2
+    with pytest.raises(TooLarge):
+        read(body, max_entries=2)
+
+
 # --------------------------------------------------------------------------------------------------------------------
 # Which orders are judged
 
 
 def test_every_draft_is_judged_at_signing() -> None:
-    call = read(request(draftOrders=bundle(order("a"), resource("ServiceRequest", "lab"), order("b"))))
+    beside = resource("ServiceRequest", "lab"), resource("MedicationStatement", "taken")
+    call = read(request(draftOrders=bundle(order("a"), *beside, order("b"))))
     assert (ids(call.orders), call.drafts) == (["a", "b"], ())
 
 

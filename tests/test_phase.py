@@ -263,6 +263,7 @@ def test_cmv_on_the_problem_list_means_treatment(knowledge: Knowledge) -> None:
         (load("34.5", 3, "<"), None),
         (load("10000000", 3, ">"), TREATMENT),
         (load("0", 3), None),
+        (load("1", 3), TREATMENT),
     ],
 )
 def test_measurable_virus_of_this_month_means_treatment(result: Lab, phase: Phase | None, knowledge: Knowledge) -> None:
@@ -342,3 +343,11 @@ def test_the_reason_for_an_assumption_is_said(knowledge: Knowledge) -> None:
     kidney = replace(problem("transplant-kidney", 40), text="Kidney transplant")
     assert assume([kidney], knowledge, Loads()).because == "day 40 after Kidney transplant, no CMV DNAemia on file"
     assert assume([], knowledge, Loads((load("900", 4),))).because == "CMV viral load 900 IU/mL on 2026-11-17"
+    assert assume([problem("cmv-retinitis")], knowledge).because == "cmv retinitis is on the problem list"
+    unnamed = replace(problem("cmv-retinitis"), text="")
+    assert assume([unnamed], knowledge).because == "cmv-retinitis is on the problem list"
+
+
+def test_only_words_are_read_as_words(knowledge: Knowledge) -> None:
+    strange = Loads(unused=(unused("has no unit, was detected", 3, "unit"),))
+    assert assume([], knowledge, strange).phase is None

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 
 from cdshooks.medicine.kidney import Kidney, assess
@@ -23,7 +24,8 @@ class RenalCase:
 class DoseCase:
     """The row of a dose rule that applies. `expected` are its regimens, computed where the row has a formula.
 
-    `lacking` names what a condition or a formula needs and the record does not give; `assumed` what was supposed.
+    `lacking` names what a condition or a formula needs and the record does not give. `unseen` are the rows that would
+    apply instead beside a drug that could not be looked for. `assumed` is said where the phase had to be supposed.
     """
 
     rule: DoseRule
@@ -32,7 +34,13 @@ class DoseCase:
     arithmetic: str = ""
     inputs: tuple[Input, ...] = ()
     lacking: tuple[tuple[str, Missing], ...] = ()
-    assumed: tuple[str, ...] = ()
+    unseen: tuple[DoseRow, ...] = ()
+    assumed: str = ""
+
+    @property
+    def by_clearance(self) -> bool:
+        """Does the dose hang on the computed clearance?"""
+        return self.row.formula is not None and "clearance" in self.row.formula.times
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,49 +72,70 @@ def _dose_case(order: Order, renal: RenalCase | None, facts: Facts, knowledge: K
     for rule in knowledge.dose:
         if rule.drug != order.product.drug or order.route not in rule.routes:
             continue
-        assumed: list[str] = []
+        unseen: list[DoseRow] = []
         for row in rule.rows:
-            held = _holds(row.when, order, facts, assumed)
+            held = _holds(row.when, order, facts)
             if isinstance(held, tuple):
-                return DoseCase(rule, row, lacking=(held,), assumed=tuple(assumed))
+                return DoseCase(rule, row, lacking=(held,), unseen=tuple(unseen))
+            if held and row.when.with_drugs and not facts.medicines.keys() & set(row.when.with_drugs):
+                held = False
+                if medicines_gap(facts):
+                    unseen.append(row)
             if held:
-                return _with_expected(DoseCase(rule, row, row.regimens, assumed=tuple(assumed)), renal, facts)
+                found = DoseCase(rule, row, row.regimens, unseen=tuple(unseen), assumed=_assumed(row.when, order))
+                return _with_expected(found, renal, facts)
     return None
 
 
-def _holds(when: When, order: Order, facts: Facts, assumed: list[str]) -> bool | tuple[str, Missing]:
-    """Do the conditions of a row hold? (name, why) when the record does not give what decides."""
+def medicines_gap(facts: Facts) -> Missing | None:
+    """Why drugs beside the order may have gone unseen; None when the whole medication list is known."""
+    if facts.medicines_gap is None and "medications" in facts.incomplete:
+        return Missing(Why.NOT_SENT, "only its first page was")
+    return facts.medicines_gap
+
+
+def _holds(when: When, order: Order, facts: Facts) -> bool | tuple[str, Missing]:
+    """Do the conditions of a row hold, but for those on other drugs? (name, why) when what decides is not known.
+
+    An order of unknown phase is taken for the phase that the row asks for.
+    """
     if when.routes and order.route not in when.routes:
         return False
     if when.problems and not ({problem.concept for problem in facts.problems} | order.concepts) & set(when.problems):
         return False
-    if when.with_drugs and not facts.medicines.keys() & set(when.with_drugs):
-        if facts.medicines_gap:
-            names = " or ".join(when.with_drugs)
-            assumed.append(f"{names} could not be looked for (medication list {facts.medicines_gap})")
+    if when.phases and order.intent.phase not in (None, *when.phases):
         return False
-    if when.years_below is not None or when.years_at_least is not None:
+    lacking: list[tuple[str, Missing]] = []
+    if when.years_at_least is not None or when.years_below is not None or when.days_below is not None:
         if isinstance(facts.born, Missing):
-            return "date of birth", facts.born
-        age = facts.age or 0  # known: born is
-        if not (when.years_at_least or 0) <= age < (when.years_below or 200):
+            lacking.append(("date of birth", facts.born))
+        elif not _of_age(when, facts, facts.born):
             return False
-    if (
-        when.days_below is not None
-        and not isinstance(facts.born, Missing)
-        and (facts.today - facts.born).days >= when.days_below
-    ):
-        return False
     if when.kg_at_least is not None or when.kg_below is not None:
         weight = facts.newest("weight")
         if isinstance(weight, Missing):
-            return "weight", weight
-        if weight.value < (when.kg_at_least or 0) or (when.kg_below is not None and weight.value >= when.kg_below):
+            lacking.append(("weight", weight))
+        elif not _of_weight(when, weight.value):
             return False
+    return lacking[0] if lacking else True
+
+
+def _of_age(when: When, facts: Facts, born: date) -> bool:
+    return not (
+        (when.years_at_least is not None and facts.is_younger_than(when.years_at_least))
+        or (when.years_below is not None and not facts.is_younger_than(when.years_below))
+        or (when.days_below is not None and (facts.today - born).days >= when.days_below)
+    )
+
+
+def _of_weight(when: When, kg: Decimal) -> bool:
+    return (when.kg_at_least is None or kg >= when.kg_at_least) and (when.kg_below is None or kg < when.kg_below)
+
+
+def _assumed(when: When, order: Order) -> str:
     if when.phases and order.intent.phase is None:
-        assumed.append(f"taken as {when.phases[0].value}: the order does not say what it is for")
-        return True
-    return not when.phases or order.intent.phase in when.phases
+        return f"taken as {when.phases[0].value}: the order does not say what it is for"
+    return ""
 
 
 def _with_expected(case: DoseCase, renal: RenalCase | None, facts: Facts) -> DoseCase:
@@ -114,51 +143,66 @@ def _with_expected(case: DoseCase, renal: RenalCase | None, facts: Facts) -> Dos
     formula, every = case.row.formula, case.row.every
     if formula is None or every is None:
         return case
-    factors, lacking, inputs = [], [], []
+    factors: list[_Factor] = []
+    lacking: dict[tuple[str, Missing], None] = {}  # in order, each once
     for name in formula.times:
-        value = _factor(name, renal, facts)
-        if isinstance(value, Missing):
-            lacking.append((name, value))
+        found = _factor(name, renal, facts)
+        if isinstance(found, _Factor):
+            factors.append(found)
         else:
-            number, shown, unit = value
-            factors.append((number, shown))
-            inputs.append(Input(name, shown, unit, facts.today.isoformat()))
+            lacking |= dict.fromkeys(found)
     if lacking:
         return replace(case, lacking=tuple(lacking))
     raw = formula.factor
-    for number, _ in factors:
-        raw *= number
+    for factor in factors:
+        raw *= factor.value
     dose = _limited(raw, formula)
-    words = " x ".join([str(formula.factor), *(shown for _, shown in factors)])
-    arithmetic = f"{words} = {raw:.0f} mg" + (f", given as {dose.normalize():f} mg" if dose != raw else "")
-    regimen = TableRegimen(dose=(dose, "mg"), every=every)
-    return replace(case, expected=(regimen,), arithmetic=arithmetic, inputs=tuple(inputs))
+    words = " x ".join([str(formula.factor), *(factor.shown for factor in factors)])
+    given = f", given as {dose.normalize():f} mg" if dose != raw else ""
+    return replace(
+        case,
+        expected=(TableRegimen(dose=(dose, "mg"), every=every),),
+        arithmetic=f"{words} = {raw:.1f} mg{given}",
+        inputs=tuple(factor.input for factor in factors if factor.input),
+    )
 
 
 def _limited(dose: Decimal, formula: Formula) -> Decimal:
+    """The dose as it is given, mg: at most so much, rounded; one too small to be rounded stays as computed."""
     if formula.most_mg is not None:
         dose = min(dose, formula.most_mg)
-    if formula.round_mg is not None:
-        dose = (dose / formula.round_mg).quantize(Decimal(1), rounding=ROUND_HALF_UP) * formula.round_mg
-    return dose
+    if formula.round_mg is None:
+        return dose
+    steps = (dose / formula.round_mg).quantize(Decimal(1), rounding=ROUND_HALF_UP)
+    return steps * formula.round_mg if steps else dose
 
 
-def _factor(name: str, renal: RenalCase | None, facts: Facts) -> tuple[Decimal, str, str] | Missing:
-    """(value, as shown, unit) of a factor of a formula."""
-    weight, height = facts.newest("weight"), facts.newest("height")
+@dataclass(frozen=True, slots=True)
+class _Factor:
+    """One factor of a formula, exact and as a card shows it; `input` where the kidney function does not bring it."""
+
+    value: Decimal
+    shown: str
+    input: Input | None = None
+
+
+def _factor(name: str, renal: RenalCase | None, facts: Facts) -> _Factor | tuple[tuple[str, Missing], ...]:
+    """A factor of a formula, or (name, why) of everything that it lacks."""
     if name == "clearance":
         if renal and renal.kidney.clearance:
-            value = renal.kidney.clearance.value
-            return value, f"{value:.1f}", renal.kidney.clearance.unit
-        return renal.kidney.lacking[0][1] if renal and renal.kidney.lacking else Missing(Why.UNUSABLE, "not computed")
-    if isinstance(weight, Missing):
-        return weight
-    if name == "weight":
-        return weight.value, f"{weight.value.normalize():f}", "kg"
-    if isinstance(height, Missing):
-        return height
-    surface = body_surface_area(height, weight)
-    return surface, f"{surface:.2f}", "m2"
+            return _Factor(renal.kidney.clearance.value, f"{renal.kidney.clearance.value:.1f}")
+        unknown = (("creatinine clearance", Missing(Why.UNUSABLE, "not computed")),)
+        return (renal.kidney.lacking if renal else ()) or unknown
+    weight, height = facts.newest("weight"), facts.newest("height")
+    if name == "weight" and isinstance(weight, Lab):
+        shown = f"{weight.value.normalize():f}"
+        return _Factor(weight.value, shown, Input(name, shown, weight.unit, weight.on.isoformat(), weight.ref))
+    if isinstance(weight, Lab) and isinstance(height, Lab):
+        surface = body_surface_area(height, weight)
+        shown = f"{surface:.3f}"
+        return _Factor(surface, shown, Input(name, shown, "m2", facts.today.isoformat()))
+    needed = {"weight": weight} if name == "weight" else {"weight": weight, "height": height}
+    return tuple((what, value) for what, value in needed.items() if isinstance(value, Missing))
 
 
 def body_surface_area(height: Lab, weight: Lab) -> Decimal:

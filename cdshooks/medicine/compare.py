@@ -47,8 +47,9 @@ def in_table_unit(ordered: Regimen, unit: str, weight: Lab | Missing) -> Regimen
         return ordered
     if {ordered.unit, unit} != {"mg", "mg/kg"} or not isinstance(weight, Lab):
         return None
-    factor = 1 / weight.value if unit == "mg/kg" else weight.value
-    return replace(ordered, low=ordered.low * factor, high=ordered.high * factor, unit=unit)
+    if unit == "mg/kg":
+        return replace(ordered, low=ordered.low / weight.value, high=ordered.high / weight.value, unit=unit)
+    return replace(ordered, low=ordered.low * weight.value, high=ordered.high * weight.value, unit=unit)
 
 
 def compare(ordered: Regimen, expected: TableRegimen, phase: Phase, tolerance: Decimal) -> Comparison:
@@ -68,8 +69,10 @@ def nearest(comparisons: Sequence[Comparison]) -> Comparison:
     """The comparison that judges. Regimens of the ordered interval are a range: what lies between them is right."""
     best = min(comparisons, key=closeness)
     same = [c for c in comparisons if not c.interval_differs]
-    reaches_one, keeps_below_one = any(not c.too_little for c in same), any(not c.too_much for c in same)
-    return replace(best, within=True) if reaches_one and keeps_below_one else best
+    among = same or comparisons
+    if any(not c.too_little for c in among) and any(not c.too_much for c in among):
+        return replace(best, within=True) if same else replace(best, low=Decimal(1), high=Decimal(1))
+    return best
 
 
 def closeness(c: Comparison) -> tuple[bool, bool, bool, Decimal]:

@@ -133,7 +133,8 @@ def cockcroft_gault(
     """Adult clearance, mL/min; weight in kg, creatinine in mg/dL."""
     formula = rule.cockcroft_gault
     factor, times = _by_sex(formula, sex)
-    value = (formula.age_from - age) * weight_kg / (formula.divisor * creatinine) * factor
+    # multiplied first and divided once, so that 9.5 stays 9.5
+    value = (formula.age_from - age) * weight_kg * factor / (formula.divisor * creatinine)
     text = (
         f"({formula.age_from} - {age}) x {_shown(weight_kg)} kg"
         f" / ({formula.divisor} x {_shown(creatinine, 3)} mg/dL){times}"
@@ -146,7 +147,7 @@ def cockcroft_gault_per_kg(rule: KidneyRule, age: int, sex: str, creatinine: Dec
     """Adult clearance per kg of body weight, mL/min/kg; creatinine in mg/dL. The weight cancels out."""
     formula = rule.cockcroft_gault
     factor, times = _by_sex(formula, sex)
-    value = (formula.age_from - age) / (formula.divisor * creatinine) * factor
+    value = (formula.age_from - age) * factor / (formula.divisor * creatinine)
     text = f"({formula.age_from} - {age}) / ({formula.divisor} x {_shown(creatinine, 3)} mg/dL){times}"
     return Clearance(value, "mL/min/kg", "Cockcroft-Gault per kg", f"{text} = {_shown(value, 2)} mL/min/kg")
 
@@ -213,7 +214,8 @@ def _movement(newest: Lab, results: Results, rule: KidneyRule) -> tuple[str, str
         low, high = sorted((earlier.value, newest.value))
         rise = (high - low).quantize(Decimal("0.01"), rounding=ROUND_HALF_UP)  # 26.5 umol/L is a rise of 0.3 mg/dL
         small = hours <= limit.within_hours and rise >= limit.rise_mg_dl
-        large = hours <= limit.within_days * 24 and high >= limit.factor * low
+        times = (high / low).quantize(Decimal("0.000001"))  # 56 and 84 umol/L are a factor of 1.5
+        large = hours <= limit.within_days * 24 and times >= limit.factor
         if (small or large) and high != low:
             word = "rising" if newest.value > earlier.value else "falling"
             return word, (

@@ -1,7 +1,7 @@
 """Which drugs beside the order a patient is on: by code first, else by name as a whole word; systemic ones only."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -26,19 +26,26 @@ class Medicines:
 
 def make_medicines(codes: Codes, file: OtherDrugs) -> Medicines:
     """From the code tables and mappings/other_drugs.yaml."""
-    by_name = {plain_text(name): key for key, names in file.names.items() for name in names}
-    return Medicines(codes, by_name, _any_of(by_name), _any_of(map(plain_text, file.not_systemic)))
+    by_name = {_plain(name): key for key, names in file.names.items() for name in names}
+    return Medicines(codes, by_name, _any_of(by_name), _any_of(map(_plain, file.not_systemic)))
 
 
-def _any_of(words: "Mapping[str, str] | map[str]") -> re.Pattern[str]:
+def _plain(text: str) -> str:
+    """Text for look-up; a typographic apostrophe is a plain one."""
+    return plain_text(text).replace("\u2019", "'")
+
+
+def _any_of(words: Iterable[str]) -> re.Pattern[str]:
     longest_first = sorted(words, key=len, reverse=True)
     return re.compile(rf"(?<![\w])(?:{'|'.join(map(re.escape, longest_first))})(?![\w])")
 
 
 @lru_cache(maxsize=4096)
 def _recognised(medicines: Medicines, concept: Concept) -> frozenset[str]:
-    text = " ; ".join(map(plain_text, concept.words))
+    text = " ; ".join(map(_plain, concept.words))
     if medicines.not_systemic.search(text):
         return frozenset()
-    coded = frozenset(drug for drug, systemic in medicines.codes.medicines(concept) if systemic)
-    return coded or frozenset(medicines.by_name[name] for name in medicines.names.findall(text))
+    coded = medicines.codes.medicines(concept)
+    if coded:  # codes settle it, and the one that says that the product is not systemic outranks one of its substance
+        return frozenset(drug for drug, _ in coded) - {drug for drug, systemic in coded if not systemic}
+    return frozenset(medicines.by_name[name] for name in medicines.names.findall(text))

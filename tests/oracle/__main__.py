@@ -9,7 +9,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .run import Difference, edge_differences, in_parallel
+from .cases import edge_cases
+from .run import Difference, in_parallel
 
 SHOWN = 10
 
@@ -23,15 +24,17 @@ def main(cases: int, seed: int | None) -> None:
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
     console.print(f"seed {seed}")
     started = time.perf_counter()
-    found: list[Difference] = edge_differences(0, 1)
+    found: list[Difference] = []
+    total = cases + sum(1 for _ in edge_cases())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("random orders", total=cases)
+        task = progress.add_task("orders", total=total)
         for done, differences in in_parallel(cases, seed):
             found += differences
-            progress.update(task, advance=done, description=f"random orders, {len(found)} differences")
+            progress.update(task, advance=done, description=f"orders, {len(found)} differences")
     took = time.perf_counter() - started
-    console.print(f"{cases:,} cases in {took:.1f} s ({cases / took:,.0f} a second), seed {seed}")
+    at_edges = f"{total - cases:,} at the edges, {cases:,} random"
+    console.print(f"{total:,} orders ({at_edges}) in {took:.1f} s, {total / took:,.0f} a second, seed {seed}")
     for kind, count in Counter(kind for d in found for kind in d.kinds).most_common(40):
         console.print(f"{count:8,}  {kind}", soft_wrap=True)
     for difference in found[:SHOWN]:

@@ -58,11 +58,17 @@ def edge_differences(part: int, parts: int) -> list[Difference]:
 
 
 def in_parallel(cases: int, seed: int, size: int = 1000) -> Iterator[tuple[int, list[Difference]]]:
-    """(how many were done, differences) as the parts come in, on all processors."""
+    """(how many were done, differences) as the parts come in, on all processors: the edges, then random cases."""
+    edges = sum(1 for _ in edge_cases())
+    parts = edges // size + 1
     with ProcessPoolExecutor(os.cpu_count()) as pool:
+        at_edges = [pool.submit(edge_differences, part, parts) for part in range(parts)]
         starts = range(0, cases, size)
         sizes = [min(size, cases - start) for start in starts]
-        yield from zip(sizes, pool.map(differences, [seed] * len(sizes), starts, sizes), strict=True)
+        at_random = pool.map(differences, [seed] * len(sizes), starts, sizes)
+        for part, future in enumerate(at_edges):
+            yield len(range(part, edges, parts)), future.result()
+        yield from zip(sizes, at_random, strict=True)
 
 
 def difference(case: Case, *, by_http: bool = False) -> Difference | None:

@@ -141,7 +141,7 @@ def check(case: Case) -> Iterator[Finding]:
             rules=("data/rule",),
         )
     yield from _not_seen(order, kidney, facts, knowledge)
-    yield from _unusable(order, facts, knowledge)
+    yield from _unusable(order, kidney, facts, knowledge)
 
 
 def _not_seen(order: Order, kidney: Kidney, facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
@@ -177,7 +177,7 @@ def _not_seen(order: Order, kidney: Kidney, facts: Facts, knowledge: Knowledge) 
         )
 
 
-def _unusable(order: Order, facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
+def _unusable(order: Order, kidney: Kidney, facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
     """What was sent for the dose calculation and not used: shown when the record might read otherwise with it."""
     for entry in facts.unused:
         if entry.kind == "imprecise" or (entry.kind == "unreadable" and entry.ref not in _NOT_FOR_DOSES):
@@ -190,6 +190,8 @@ def _unusable(order: Order, facts: Facts, knowledge: Knowledge) -> Iterator[Find
                 f"{_upper(entry.what)} {entry.why}.",
             )
     for analyte in _CALCULATED_FROM:
+        if kidney.dialysis and analyte != "weight":
+            continue  # on dialysis no clearance is asked for
         gone = isinstance(facts.newest(analyte), Missing)
         # withdrawn and future results stand on a card only where nothing usable is left
         shown = [u for u in facts.results[analyte].unused if u.kind not in _BESIDE or (gone and u.kind != "excluded")]

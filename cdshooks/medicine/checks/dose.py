@@ -2,71 +2,140 @@
 
 from collections.abc import Iterator
 
-from cdshooks.medicine.case import Case, DoseCase
-from cdshooks.medicine.compare import Comparison, compare, in_table_unit, likely_slip, nearest
+from cdshooks.medicine.case import Case, DoseCase, medicines_gap
+from cdshooks.medicine.compare import Comparison, closeness, compare, in_table_unit, likely_slip
 from cdshooks.medicine.propose import proposal
-from cdshooks.model import Finding, Indicator, Phase, Proposal, Regimen
+from cdshooks.medicine.rules import DoseRow, Regimens, TableRegimen
+from cdshooks.model import Finding, Indicator, Missing, Order, Phase, Proposal, Regimen
 
 _CAP = {"critical": Indicator.CRITICAL, "warning": Indicator.WARNING, "info": Indicator.INFO}
+_SOLID = ("tablet", "capsule", "pellet")  # never broken
 
 
 def check(case: Case) -> Iterator[Finding]:
-    """Findings of topic dose (and doseAdvice while no dose is given) for an order that a dose rule has a row for."""
+    """Findings of topic dose (doseAdvice while no dose is given) for an order that a dose rule has a row for.
+
+    Topic interaction where another drug forbids the order, dataQuality where the dose cannot be judged.
+    """
     dose = case.dose
     if dose is None:
         return
-    regimen = case.order.regimen
-    for note in dose.assumed:
-        if "could not be looked for" in note:
-            yield _finding(case, dose, Indicator.INFO, f": {note}", topic="dataQuality")
-    if dose.lacking and case.renal:
-        return  # the checks of the kidney function say what is missing
-    if dose.lacking:
-        name, missing = dose.lacking[0]
-        yield _finding(
-            case,
-            dose,
-            Indicator.WARNING,
-            f": dose not checked ({name} {missing.why.value})",
-            *(f"{what}: {why}." for what, why in dose.lacking),
-            topic="dataQuality",
-        )
-    elif dose.row.not_recommended:
-        yield _finding(
-            case, dose, _CAP[dose.row.at_most], ": not recommended for this patient", dose.row.not_recommended
-        )
-    elif dose.row.unsettled:
-        yield _finding(case, dose, Indicator.INFO, ": the sources do not settle this dose", dose.row.unsettled)
+    regimen, row = case.order.regimen, dose.row
+    dialysis = case.renal.kidney.dialysis if case.renal else None
+    if dose.unseen:
+        yield _unseen(case, dose)
+    if dialysis and dose.by_clearance:
+        summary = ": no label dose for a child on dialysis; ask a specialist pharmacist"
+        yield _finding(case, dose, Indicator.WARNING, summary, f"Dialysis: {dialysis.because}.")
+    elif dose.lacking:
+        yield from _not_known(case, dose)
+    elif row.not_recommended:
+        summary, topic = ": not recommended for this patient", "interaction" if row.when.with_drugs else "dose"
+        yield _finding(case, dose, _CAP[row.at_most], summary, row.not_recommended, topic=topic)
+    elif row.unsettled:
+        yield _finding(case, dose, Indicator.INFO, ": the sources do not settle this dose", row.unsettled)
     elif regimen is None and case.order.draft:
-        words = " or ".join(r.regimen.wording for r in dose.expected)
+        words = _words(dose.expected)
         yield _finding(case, dose, Indicator.INFO, f": {words}", f"Regimen: {words}.", topic="doseAdvice", propose=True)
     elif isinstance(regimen, Regimen):
         yield from _judged(case, dose, regimen)
 
 
+def _unseen(case: Case, dose: DoseCase) -> Finding:
+    """Drugs that would change the dose could not be looked for: what would hold beside them."""
+    lines = (
+        f"With {_names(row)}: {_words(row.regimens) or row.not_recommended or row.unsettled}" for row in dose.unseen
+    )
+    summary = f": drugs that change the dose could not be looked for (medication list {medicines_gap(case.facts)})"
+    return _finding(case, dose, Indicator.INFO, summary, *map(_sentence, lines), topic="dataQuality")
+
+
+def _not_known(case: Case, dose: DoseCase) -> Iterator[Finding]:
+    """What decides on the dose and is absent, unless the checks of the kidney function say so."""
+    said = {name for name, _ in case.renal.kidney.lacking} if case.renal else frozenset()
+    unsaid = [(name, missing) for name, missing in dose.lacking if name not in said]
+    if unsaid:
+        name, missing = unsaid[0]
+        lines = (_sentence(f"{what}: {why}") for what, why in unsaid)
+        summary = f": dose not checked ({name} {missing.why.value})"
+        yield _finding(case, dose, Indicator.WARNING, summary, *lines, topic="dataQuality")
+
+
 def _judged(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
-    phase = case.order.intent.phase or Phase.TREATMENT
-    comparisons: list[Comparison] = []
-    for expected in dose.expected:
-        in_unit = in_table_unit(ordered, expected.dose[1], case.facts.newest("weight"))
-        if in_unit is not None:
-            comparisons.append(compare(in_unit, expected, phase, case.knowledge.judgement.tolerance))
-    words = " or ".join(r.regimen.wording for r in dose.expected)
+    comparisons = _comparisons(case, dose.expected, ordered)
+    words = _words(dose.expected)
     if not comparisons:
+        weight = case.facts.newest("weight")
+        reason = f"weight {weight.why.value}" if isinstance(weight, Missing) else "units"
         because = f"Expected is {words}; a dose in {ordered.unit} cannot be compared with it."
-        yield _finding(case, dose, Indicator.WARNING, ": dose not checked (units)", because, topic="dataQuality")
+        yield _finding(case, dose, Indicator.WARNING, f": dose not checked ({reason})", because, topic="dataQuality")
         return
-    judging = nearest(comparisons)
-    if judging.fits:
+    nearest = min(comparisons, key=closeness)
+    if nearest.fits or (_rising(case, dose) and not nearest.too_much):
         return
-    strong = judging.too_much and judging.high >= 1 + case.knowledge.judgement.strong
+    if any(c.fits for row in dose.unseen for c in _comparisons(case, row.regimens, ordered)):
+        return  # right beside a drug that could not be looked for: that card shows both
+    limit = case.knowledge.judgement.strong
+    strong = nearest.too_much and nearest.high >= 1 + limit
+    if dose.row.when.with_drugs:  # a dose not raised beside an inducer is as grave as one not lowered
+        strong = strong or (nearest.too_little and nearest.low <= 1 - limit)
     indicator = min(Indicator.CRITICAL if strong else Indicator.WARNING, _CAP[dose.row.at_most])
-    if any(note.startswith("taken as") for note in dose.assumed):
+    if dose.assumed:
         indicator = min(indicator, Indicator.WARNING)
-    misfit = "is too much" if judging.too_much else "is too little" if judging.too_little else "has the wrong interval"
-    share = f"Expected: {words}; ordered is {judging.high * 100:.0f} % of the amount a day."
-    slip = likely_slip(ordered, judging)
+    misfit = "is too much" if nearest.too_much else "is too little" if nearest.too_little else "has the wrong interval"
+    amount = nearest.low if nearest.too_little and not nearest.too_much else nearest.high
+    share = f"Expected: {words}; ordered is {amount * 100:.0f} % of the amount a day."
+    slip = likely_slip(ordered, nearest)
     yield _finding(case, dose, indicator, f" {misfit}: {words}", share, *([slip] if slip else []), propose=True)
+
+
+def _comparisons(case: Case, expected: Regimens, ordered: Regimen) -> list[Comparison]:
+    """The order against each regimen whose unit it meets."""
+    phase, weight = case.order.intent.phase or Phase.TREATMENT, case.facts.newest("weight")
+    in_units = ((in_table_unit(ordered, regimen.dose[1], weight), regimen) for regimen in expected)
+    tolerance = case.knowledge.judgement.tolerance
+    return [compare(in_unit, regimen, phase, tolerance) for in_unit, regimen in in_units if in_unit is not None]
+
+
+def _rising(case: Case, dose: DoseCase) -> bool:
+    """Is a clearance behind the dose too high, because the creatinine is rising?"""
+    return dose.by_clearance and case.renal is not None and case.renal.kidney.moving == "rising"
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Saying it
+
+
+def _words(regimens: Regimens) -> str:
+    """The regimens that a label has first of all, in words."""
+    return " or ".join(regimen.regimen.wording for regimen in regimens if not regimen.alternative)
+
+
+def _names(row: DoseRow) -> str:
+    return " or ".join(drug.replace("-", " ") for drug in row.when.with_drugs)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+def _proposals(case: Case, dose: DoseCase) -> Iterator[Proposal]:
+    """What would mend a draft, in doses that its product can give."""
+    order = case.order
+    reason = order.intent.phase.value if order.intent.phase else "label"
+    sure = not _rising(case, dose)
+    doubt = "" if sure else "; CrCl unreliable, perhaps still too much"
+    for regimen in dose.expected if order.draft else ():
+        if not regimen.alternative and _can_be_given(order, regimen):
+            made = proposal(order, regimen, reason + doubt, case.facts.newest("weight"), case.knowledge, sure=sure)
+            yield from [made] if made else []
+
+
+def _can_be_given(order: Order, regimen: TableRegimen) -> bool:
+    """Is the dose a whole number of what is ordered, where that is not to be broken?"""
+    number, unit = regimen.dose
+    strength = order.product.strength_mg if order.product.form in _SOLID else None
+    return unit != "mg" or strength is None or number % strength == 0
 
 
 def _finding(
@@ -79,23 +148,17 @@ def _finding(
     propose: bool = False,
 ) -> Finding:
     order, row = case.order, dose.row
+    child = case.renal.kidney if case.renal and case.renal.is_child else None
     why = [*because]
-    if row.when.with_drugs:
-        present = [name for drug, name in case.facts.medicines.items() if drug in row.when.with_drugs]
-        why += [f"Given with {', '.join(present)}."] if present else []
+    present = [name for drug, name in case.facts.medicines.items() if drug in row.when.with_drugs]
+    why += [f"Given with {', '.join(present)}."] if present else []
     why += [f"{dose.arithmetic}."] if dose.arithmetic else []
-    if case.renal and case.renal.is_child and case.renal.kidney.clearance:
-        why.append(f"{case.renal.kidney.clearance.formula}: {case.renal.kidney.clearance.arithmetic}.")
+    if child and child.clearance and dose.by_clearance:
+        why += [f"{child.clearance.formula}: {child.clearance.arithmetic}.", child.age_note]
     why += [row.note] if row.note else []
-    why += [f"{note[:1].upper()}{note[1:]}." for note in dose.assumed]
+    why += [_sentence(dose.assumed)] if dose.assumed else []
     if order.intent.phase:
         why.append(f"Phase: {order.intent.phase.value}, {order.intent.basis}, because {order.intent.because}.")
-    proposals: tuple[Proposal, ...] = ()
-    if propose and order.draft:
-        weight = case.facts.newest("weight")
-        reason = order.intent.phase.value if order.intent.phase else "label"
-        made = (proposal(order, regimen, reason, weight, case.knowledge, sure=True) for regimen in dose.expected)
-        proposals = tuple(found for found in made if found)
     return Finding(
         topic=topic,
         indicator=indicator,
@@ -106,8 +169,8 @@ def _finding(
         because=tuple(why),
         citations=(case.knowledge.citation(row.cite or dose.rule.cite),),
         intent=order.intent,
-        inputs=(*(case.renal.kidney.inputs if case.renal and case.renal.is_child else ()), *dose.inputs),
+        inputs=tuple(dict.fromkeys((*(child.inputs if child else ()), *dose.inputs))),
         ordered=order.regimen.wording if isinstance(order.regimen, Regimen) else "",
-        expected=" or ".join(r.regimen.wording for r in dose.expected),
-        proposals=proposals,
+        expected=_words(dose.expected),
+        proposals=tuple(_proposals(case, dose)) if propose else (),
     )
