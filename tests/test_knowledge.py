@@ -18,7 +18,6 @@ MAPPINGS = Path(str(files("cdshooks.mappings")))
 VALGANCICLOVIR = "rules/renal_dose/valganciclovir.yaml"
 GANCICLOVIR = "rules/renal_dose/ganciclovir-iv.yaml"
 FOSCARNET = "rules/renal_dose/foscarnet.yaml"
-LETERMOVIR = "rules/dose/letermovir.yaml"
 UNUSED_SOURCES = {  # kept on purpose: what the design rests on beside the labels, cited in docs and not by a rule
     "bts-cmv-guideline",
     "obesity-ganciclovir",
@@ -239,18 +238,6 @@ WRONG = {
         "seen: hearsay",
         "valganciclovir-us-label: seen: ",
     ),
-    "a row of a dose rule that says nothing": (
-        LETERMOVIR,
-        "regimens: [{dose: 480 mg, every: 24 h}]}",
-        "note: x}",
-        "give `regimens`, or `formula` with `every`, or `not_recommended`, or `unsettled`",
-    ),
-    "an unknown condition of a row": (
-        LETERMOVIR,
-        "years_at_least: 18,",
-        "years_atleast: 18,",
-        ".years_atleast: unknown key",
-    ),
     "no YAML": (VALGANCICLOVIR, "bands:\n", "bands: [\n", "line "),
     "a list at the top": (VALGANCICLOVIR, "kind: renal-dose\n", "- x\n", "line "),
 }
@@ -336,35 +323,11 @@ AT_ODDS = {
         "\ndrug: valgancyclovir\n",
         "rule renal-dose/valganciclovir names the drug 'valgancyclovir', which is not in drugs.yaml; mend the name",
     ),
-    "an unknown drug of a dose rule": (
-        LETERMOVIR,
-        "\ndrug: letermovir\n",
-        "\ndrug: letermovirr\n",
-        "rule dose/letermovir names the drug 'letermovirr', which is not in drugs.yaml",
-    ),
     "an unknown route": (
         VALGANCICLOVIR,
         "routes: [oral]",
         "routes: [orally]",
         "rule renal-dose/valganciclovir names the route 'orally', which no file here knows; mend the name",
-    ),
-    "an unknown drug in a condition": (
-        LETERMOVIR,
-        "with_drugs: [cyclosporine]",
-        "with_drugs: [cyclosporin]",
-        "rule dose/letermovir names the drug 'cyclosporin', which no file here knows; mend the name",
-    ),
-    "an unknown route in a condition": (
-        LETERMOVIR,
-        "when: {routes: [intravenous]",
-        "when: {routes: [iv]",
-        "rule dose/letermovir names the route 'iv', which no file here knows",
-    ),
-    "an unknown problem in a condition": (
-        "rules/dose/ganciclovir-children.yaml",
-        "problems: [cmv-congenital]",
-        "problems: [congenital-cmv]",
-        "rule dose/ganciclovir-children names the problem 'congenital-cmv', which no file here knows",
     ),
     "an unknown transplant": (
         "phases.yaml",
@@ -404,6 +367,73 @@ def test_a_copy_of_a_rule_beside_it_is_refused(folder: Path) -> None:
     shutil.copy(folder / VALGANCICLOVIR, folder / "rules" / "copy.yaml")
     text = complaint(folder)
     assert "rule id renal-dose/valganciclovir is used twice" in text
+
+
+ROW = "{when: {years_at_least: 18}, regimens: [{dose: 240 mg, every: 24 h}]}"  # figures of no meaning
+
+
+def add_dose_rule(folder: Path, row: str, drug: str = "letermovir") -> None:
+    """A rule with one row in a file of its own."""
+    rule = f"""
+kind: dose
+id: dose/ours
+title: A rule of a test
+drug: {drug}
+routes: [oral]
+reviewed: none
+cite: {{source: project-design, section: "test"}}
+rows:
+  - {row}
+"""
+    (folder / "rules" / "ours.yaml").write_text(rule, encoding="utf-8")
+
+
+def test_a_rule_in_a_file_of_its_own_is_loaded(folder: Path) -> None:
+    add_dose_rule(folder, ROW)
+    assert "dose/ours" in [rule.id for rule in load_knowledge(folder).rules]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "regimens: [{dose: 240 mg, every: 24 h}]",
+            "note: x",
+            "rows.0: give `regimens`, or `formula` with `every`, or `not_recommended`, or `unsettled`",
+        ),
+        ("}]}", "}], unsettled: x}", "rows.0: give `regimens`, or `formula` with `every`"),
+        ("years_at_least: 18", "years_atleast: 18", "rows.0.when.years_atleast: unknown key"),
+        ("years_at_least: 18", "phases: [keeping]", "rows.0.when.phases.0: "),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_named(old: str, new: str, said: str, folder: Path) -> None:
+    assert old in ROW
+    add_dose_rule(folder, ROW.replace(old, new))
+    assert f"mappings/rules/ours.yaml: {said}" in complaint(folder)
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        ("with_drugs: [cyclosporin]", "names the drug 'cyclosporin', which no file here knows; mend the name"),
+        ("routes: [iv]", "names the route 'iv', which no file here knows; mend the name"),
+        ("problems: [congenital-cmv]", "names the problem 'congenital-cmv', which no file here knows; mend the name"),
+    ],
+)
+def test_a_condition_that_could_never_hold_is_named(condition: str, said: str, folder: Path) -> None:
+    add_dose_rule(folder, ROW.replace("years_at_least: 18", condition))
+    assert f"rule dose/ours {said}" in complaint(folder)
+
+
+def test_conditions_that_can_hold_are_accepted(folder: Path) -> None:
+    condition = "with_drugs: [cyclosporine], routes: [oral, intravenous], problems: [cmv-retinitis, transplant-kidney]"
+    add_dose_rule(folder, ROW.replace("years_at_least: 18", condition))
+    assert load_knowledge(folder).drugs_that_matter >= {"cyclosporine"}
+
+
+def test_a_dose_rule_for_an_unknown_drug_is_named(folder: Path) -> None:
+    add_dose_rule(folder, ROW, "letermovirr")
+    assert "rule dose/ours names the drug 'letermovirr', which is not in drugs.yaml; mend the name" in complaint(folder)
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -143,6 +143,8 @@ def _with_expected(case: DoseCase, renal: RenalCase | None, facts: Facts) -> Dos
     formula, every = case.row.formula, case.row.every
     if formula is None or every is None:
         return case
+    if case.by_clearance and renal and renal.kidney.dialysis:
+        return case  # there creatinine tells no clearance
     factors: list[_Factor] = []
     lacking: dict[tuple[str, Missing], None] = {}  # in order, each once
     for name in formula.times:

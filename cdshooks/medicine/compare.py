@@ -66,18 +66,22 @@ def compare(ordered: Regimen, expected: TableRegimen, phase: Phase, tolerance: D
 
 
 def nearest(comparisons: Sequence[Comparison]) -> Comparison:
-    """The comparison that judges. Regimens of the ordered interval are a range: what lies between them is right."""
-    best = min(comparisons, key=closeness)
+    """The comparison that judges. Several regimens of a column are a range: too much is what exceeds the largest.
+
+    Regimens with the ordered interval judge before others; between them all is right, among others the interval is not.
+    """
+    right = [c for c in comparisons if c.fits]
     same = [c for c in comparisons if not c.interval_differs]
-    among = same or comparisons
-    if any(not c.too_little for c in among) and any(not c.too_much for c in among):
-        return replace(best, within=True) if same else replace(best, low=Decimal(1), high=Decimal(1))
-    return best
-
-
-def closeness(c: Comparison) -> tuple[bool, bool, bool, Decimal]:
-    """Sorts comparisons: one that fits, then the same interval, then a main regimen, then the nearest amount."""
-    return not c.fits, c.interval_differs, c.interval_differs and c.expected.alternative, c.distance
+    among = [c for c in same or comparisons if not c.expected.alternative] or same
+    most, least = min(among, key=lambda c: c.high), max(among, key=lambda c: c.low)
+    if right:
+        return right[0]
+    if most.too_much:
+        return most
+    if least.too_little:
+        return least
+    between = min(among, key=lambda c: c.distance)
+    return replace(between, within=True) if same else replace(between, low=Decimal(1), high=Decimal(1))
 
 
 def likely_slip(ordered: Regimen, c: Comparison) -> str:

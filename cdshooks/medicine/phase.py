@@ -20,13 +20,14 @@ def phase_said(texts: Iterable[tuple[str, str]], rule: PhaseRule) -> Intent | No
 
     A text that names an active CMV disease and no phase means treatment, assumed.
     """
+    disease = None
     for where, text in texts:
         phase, word = _phase_in(text, rule)
-        if phase and word in rule.disease:
-            return Intent(phase, "assumed", f'the order names a CMV disease, "{word}" ({where})')
-        if phase:
+        if phase and word not in rule.disease:
             return Intent(phase, "said", f'the order says "{word}" ({where})')
-    return None
+        if phase and disease is None:
+            disease = Intent(phase, "assumed", f'the order names a CMV disease, "{word}" ({where})')
+    return disease
 
 
 def indication_said(texts: Iterable[tuple[str, str]], rule: PhaseRule) -> str:

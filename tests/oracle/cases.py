@@ -117,7 +117,9 @@ def random_case(seed: int, number: int) -> Case:
         form=form,
         phase=phase,
         reason=reason,
-        dose=None if _rarely(chance, 15) else _dose(chance, drug, form, weight, place),
+        dose=None
+        if _rarely(chance, 15)
+        else _dose(chance, drug, form, weight, place, ranges=bool(phase) or drug.one_phase),
         born=born,
         sex=sex,
         weight=weight,
@@ -171,8 +173,11 @@ def _earlier(chance: random.Random, newest: Creatinine) -> Creatinine:
     return replace(newest, value=value if value > 0 else newest.value, days=newest.days + chance.randint(1, 8))
 
 
-def _dose(chance: random.Random, drug: Drug, form: str, weight: Fraction | None, place: int) -> Dose:
-    """Mostly at or near a regimen of the label, and mostly one of the rows around `place`; the others anything."""
+def _dose(chance: random.Random, drug: Drug, form: str, weight: Fraction | None, place: int, *, ranges: bool) -> Dose:
+    """Mostly at or near a regimen of the label, and mostly one of the rows around `place`; the others anything.
+
+    `ranges`: some are a range (not with the phase unknown: which phase a range is nearer to, no source says).
+    """
     unit = chance.choice(("mg", "mg/kg", "tablet", "tablet") if form == "tablet" else ("mg", "mg/kg", "mg/kg"))
     if chance.random() < 0.7:
         rows = drug.columns if _rarely(chance, 3) else drug.columns[place : place + 2]
@@ -186,7 +191,7 @@ def _dose(chance: random.Random, drug: Drug, form: str, weight: Fraction | None,
     ceiling = max(regimen.amount for row in drug.columns for regimen in row)
     amount = Fraction(chance.randint(1, 1300) * ceiling, 1000)
     low = _in_unit(Regimen(amount, drug.unit, Fraction(1)), unit, drug, weight)
-    high = low if not _rarely(chance, 6) else low * chance.choice((Fraction(11, 10), Fraction(2)))
+    high = low if not ranges or not _rarely(chance, 5) else low * chance.choice((Fraction(11, 10), Fraction(2)))
     return Dose(low, high, unit, times, period, period_unit)
 
 

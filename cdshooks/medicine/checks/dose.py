@@ -1,9 +1,10 @@
 """Is the dose right where it does not hang on adult kidney function: other drugs, weight, age, formulas?"""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from cdshooks.medicine.case import Case, DoseCase, medicines_gap
-from cdshooks.medicine.compare import Comparison, closeness, compare, in_table_unit, likely_slip
+from cdshooks.medicine.compare import Comparison, compare, in_table_unit, likely_slip, nearest
 from cdshooks.medicine.propose import proposal
 from cdshooks.medicine.rules import DoseRow, Regimens, TableRegimen
 from cdshooks.model import Finding, Indicator, Missing, Order, Phase, Proposal, Regimen
@@ -43,11 +44,12 @@ def check(case: Case) -> Iterator[Finding]:
 
 def _unseen(case: Case, dose: DoseCase) -> Finding:
     """Drugs that would change the dose could not be looked for: what would hold beside them."""
-    lines = (
-        f"With {_names(row)}: {_words(row.regimens) or row.not_recommended or row.unsettled}" for row in dose.unseen
-    )
+    rows = [(f"With {_names(row)}", row) for row in dose.unseen] + [("Without them", dose.row)]
+    lines = (f"{when}: {_words(row.regimens) or row.not_recommended or row.unsettled}" for when, row in rows)
     summary = f": drugs that change the dose could not be looked for (medication list {medicines_gap(case.facts)})"
-    return _finding(case, dose, Indicator.INFO, summary, *map(_sentence, lines), topic="dataQuality")
+    found = _finding(case, dose, Indicator.INFO, summary, *map(_sentence, lines), topic="dataQuality")
+    cites = (case.knowledge.citation(row.cite or dose.rule.cite) for _, row in rows)
+    return replace(found, citations=tuple(dict.fromkeys(cites)))
 
 
 def _not_known(case: Case, dose: DoseCase) -> Iterator[Finding]:
@@ -70,22 +72,22 @@ def _judged(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
         because = f"Expected is {words}; a dose in {ordered.unit} cannot be compared with it."
         yield _finding(case, dose, Indicator.WARNING, f": dose not checked ({reason})", because, topic="dataQuality")
         return
-    nearest = min(comparisons, key=closeness)
-    if nearest.fits or (_rising(case, dose) and not nearest.too_much):
+    judging = nearest(comparisons)
+    if judging.fits or (_rising(case, dose) and not judging.too_much):
         return
     if any(c.fits for row in dose.unseen for c in _comparisons(case, row.regimens, ordered)):
         return  # right beside a drug that could not be looked for: that card shows both
     limit = case.knowledge.judgement.strong
-    strong = nearest.too_much and nearest.high >= 1 + limit
+    strong = judging.too_much and judging.high >= 1 + limit
     if dose.row.when.with_drugs:  # a dose not raised beside an inducer is as grave as one not lowered
-        strong = strong or (nearest.too_little and nearest.low <= 1 - limit)
+        strong = strong or (judging.too_little and judging.low <= 1 - limit)
     indicator = min(Indicator.CRITICAL if strong else Indicator.WARNING, _CAP[dose.row.at_most])
     if dose.assumed:
         indicator = min(indicator, Indicator.WARNING)
-    misfit = "is too much" if nearest.too_much else "is too little" if nearest.too_little else "has the wrong interval"
-    amount = nearest.low if nearest.too_little and not nearest.too_much else nearest.high
+    misfit = "is too much" if judging.too_much else "is too little" if judging.too_little else "has the wrong interval"
+    amount = judging.low if judging.too_little and not judging.too_much else judging.high
     share = f"Expected: {words}; ordered is {amount * 100:.0f} % of the amount a day."
-    slip = likely_slip(ordered, nearest)
+    slip = likely_slip(ordered, judging)
     yield _finding(case, dose, indicator, f" {misfit}: {words}", share, *([slip] if slip else []), propose=True)
 
 
@@ -153,7 +155,7 @@ def _finding(
     present = [name for drug, name in case.facts.medicines.items() if drug in row.when.with_drugs]
     why += [f"Given with {', '.join(present)}."] if present else []
     why += [f"{dose.arithmetic}."] if dose.arithmetic else []
-    if child and child.clearance and dose.by_clearance:
+    if child and child.clearance and dose.by_clearance and dose.expected:
         why += [f"{child.clearance.formula}: {child.clearance.arithmetic}.", child.age_note]
     why += [row.note] if row.note else []
     why += [_sentence(dose.assumed)] if dose.assumed else []
