@@ -79,7 +79,7 @@ def nearest(comparisons: Sequence[Comparison]) -> Comparison:
     if most.too_much:
         return most
     if least.too_little:
-        return least
+        return replace(least, high=min(least.high, Decimal(1)))  # its upper end was judged by the largest
     between = min(among, key=lambda c: c.distance)
     return replace(between, within=True) if same else replace(between, low=Decimal(1), high=Decimal(1))
 
