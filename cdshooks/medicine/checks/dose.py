@@ -7,7 +7,7 @@ from cdshooks.medicine.case import Case, DoseCase, medicines_gap
 from cdshooks.medicine.compare import Comparison, compare, in_table_unit, likely_slip, nearest
 from cdshooks.medicine.propose import proposal
 from cdshooks.medicine.rules import DoseRow, Regimens, TableRegimen
-from cdshooks.model import Finding, Indicator, Missing, Order, Phase, Proposal, Regimen
+from cdshooks.model import Finding, Indicator, Missing, Order, Phase, Proposal, Regimen, Why
 
 _CAP = {"critical": Indicator.CRITICAL, "warning": Indicator.WARNING, "info": Indicator.INFO}
 _SOLID = ("tablet", "capsule", "pellet")  # never broken
@@ -25,6 +25,15 @@ def check(case: Case) -> Iterator[Finding]:
     dialysis = case.renal.kidney.dialysis if case.renal else None
     if dose.unseen:
         yield _unseen(case, dose)
+    hidden = [
+        key for key in ("conditions", "procedures") if (gap := case.facts.problem_gaps.get(key)) and _not_seen(gap)
+    ]
+    if hidden and case.renal is None and any(other.when.problems for other in dose.rule.rows):
+        summary = f": what may change the dose could not be looked for ({' and '.join(hidden)})"
+        because = (
+            f"Some rows of this rule ask for a diagnosis or an operation; {' and '.join(hidden)} could not be seen."
+        )
+        yield _finding(case, dose, Indicator.INFO, summary, because, topic="dataQuality")
     if dialysis and dose.by_clearance:
         summary = ": no label dose for a child on dialysis; ask a specialist pharmacist"
         yield _finding(case, dose, Indicator.WARNING, summary, f"Dialysis: {dialysis.because}.")
@@ -40,6 +49,10 @@ def check(case: Case) -> Iterator[Finding]:
         yield _finding(case, dose, Indicator.INFO, f": {words}", f"Regimen: {words}.", topic="doseAdvice", propose=True)
     elif isinstance(regimen, Regimen):
         yield from _judged(case, dose, regimen)
+
+
+def _not_seen(gap: Missing) -> bool:
+    return gap.why is not Why.NONE_ON_FILE
 
 
 def _unseen(case: Case, dose: DoseCase) -> Finding:
