@@ -827,7 +827,7 @@ def test_server_slow_senders_hold_nobody_up(running: Running) -> None:
     try:
         time.sleep(0.2)
         start = time.monotonic()
-        assert requests.post(running.base + SIGN, data=body, headers=JSON, timeout=5).status_code == 200
+        assert requests.post(running.base + SIGN, data=body, headers=JSON, timeout=30).status_code == 200
         assert time.monotonic() - start < 1
     finally:
         for connection in slow:
@@ -838,7 +838,7 @@ def test_server_fifty_calls_at_once_get_fifty_equal_answers(running: Running) ->
     body = json.dumps(order_sign()).encode()
     with ThreadPoolExecutor(50) as pool:
         answers = list(
-            pool.map(lambda _: requests.post(running.base + SIGN, data=body, headers=JSON, timeout=20), range(50))
+            pool.map(lambda _: requests.post(running.base + SIGN, data=body, headers=JSON, timeout=30), range(50))
         )
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.content for answer in answers}) == 1
