@@ -199,8 +199,16 @@ class ChartObservation(Protocol):
         """(system, code) of every coding."""
 
     @property
+    def name(self) -> str:
+        """What was measured, in the words of the sender, else ""."""
+
+    @property
     def value(self) -> Quantity | str | Concept | None:
         """The result."""
+
+    @property
+    def interpretation(self) -> tuple[Concept, ...]:
+        """How the laboratory grades the result."""
 
     @property
     def effective(self) -> str:
@@ -387,6 +395,65 @@ class Problem:
     resource_type: str = "Condition"
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A usable result in words: `answer` is what the words mean ("positive", "negative"), "" when that is not known."""
+
+    test: str
+    answer: str
+    words: str  # as sent, shortened
+    on: date
+    ref: str
+    remark: str = ""
+
+
+class Words(Protocol):
+    """The results of one test that is answered in words, newest first."""
+
+    def newest(self) -> Said | Missing:
+        """The newest usable result, or why there is none."""
+
+    @property
+    def unused(self) -> tuple[Unused, ...]:
+        """What was not used: all of it when nothing is usable, else what stands before the newest."""
+
+
+class OrderState(StrEnum):
+    """Whether a medication is being taken."""
+
+    DRAFT = "draft"
+    RUNNING = "running"
+    PAUSED = "paused"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Prescription:
+    """An order of any drug that is known here: one entry for each drug in it.
+
+    `systemic` is False for a form or a route that acts where it is put. `ends` is None when the end is not known.
+    """
+
+    drug: str
+    name: str  # how the record names it
+    route: str  # "oral", "intravenous", ... "" unknown
+    systemic: bool
+    state: OrderState
+    starts: date | None
+    ends: date | None
+    order: ChartOrder
+
+
+@dataclass(frozen=True, slots=True)
+class Allergy:
+    """An allergy or intolerance on record: the drugs (keys, CMV antivirals too) and concepts that it names."""
+
+    drugs: frozenset[str]
+    concepts: frozenset[str]
+    text: str
+    ref: str
+
+
 class Results(Protocol):
     """The results of one analyte, newest first, looked at only as far as a check needs."""
 
@@ -421,15 +488,21 @@ class Facts:
     problem_gaps: Mapping[str, Missing | None]
     incomplete: frozenset[str]
     unused: tuple[Unused, ...]
-    medicines: Mapping[str, str] = field(
-        default_factory=dict
-    )  # drugs beside the orders: key -> how the record names it
+    medicines: Mapping[str, str] = field(default_factory=dict)  # systemic drugs drafted or running: key -> their name
     medicines_gap: Missing | None = None  # why the medication list is not known
+    prescriptions: tuple[Prescription, ...] = ()  # every known drug of the drafts and of the medication list
+    history: tuple[Order, ...] = ()  # orders of CMV antivirals that are over or on hold
+    allergies: tuple[Allergy, ...] = ()
+    words: Mapping[str, Words] = field(default_factory=dict)  # by test
     refused: tuple[tuple[ChartOrder, str, str, str], ...] = ()  # (order, drug, what it is called, why not judged)
 
     def newest(self, analyte: str) -> Lab | Missing:
         """The newest usable result of an analyte, or why there is none."""
         return self.results[analyte].newest()
+
+    def said(self, test: str) -> Said | Missing:
+        """The newest usable result of a test that is answered in words, or why there is none."""
+        return self.words[test].newest()
 
     @property
     def age(self) -> int | None:

@@ -65,7 +65,33 @@ LABS = {  # name -> LOINC code by unit ("" for any other unit), prefetch group
     "albumin": ({"": "1751-7"}, "kidney"),
     "urine protein": ({"": "20454-5", "mg/dL": "2888-6"}, "kidney"),
     "urine protein/creatinine": ({"": "2890-2"}, "kidney"),
-    "CMV DNA in plasma": ({"": "72493-0"}, "virology"),
+    "neutrophil count": ({"": "751-8"}, "counts"),
+    "white cell count": ({"": "6690-2"}, "counts"),
+    "platelet count": ({"": "777-3"}, "counts"),
+    "haemoglobin": ({"": "718-7"}, "counts"),
+    "CD4 count": ({"": "24467-3"}, "counts"),
+    "total calcium": ({"": "17861-6"}, "electrolytes"),
+    "ionised calcium": ({"": "1994-3"}, "electrolytes"),
+    "magnesium": ({"": "19123-9"}, "electrolytes"),
+    "potassium": ({"": "2823-3"}, "electrolytes"),
+    "phosphate": ({"": "2777-1"}, "electrolytes"),
+    "bicarbonate": ({"": "1963-8"}, "electrolytes"),
+    "ALT": ({"": "1742-6"}, "electrolytes"),
+    "AST": ({"": "1920-8"}, "electrolytes"),
+    "bilirubin": ({"": "1975-2"}, "electrolytes"),
+    "QTc": ({"": "8636-3"}, "electrolytes"),
+    "CMV DNA in plasma": ({"": "72493-0", "{copies}/mL": "30247-1"}, "virology"),
+    "CMV DNA in whole blood": ({"": "100675-8"}, "virology"),
+    "HIV RNA": ({"": "20447-9"}, "virology"),
+    "CMV IgG": ({"": "7852-7"}, "virology"),
+    "CMV IgG of the donor": ({"": ""}, "virology"),  # known by its name alone
+    "tacrolimus level": ({"": "11253-2"}, "levels"),
+    "ciclosporin level": ({"": "3520-4"}, "levels"),
+    "sirolimus level": ({"": "29247-4"}, "levels"),
+    "everolimus level": ({"": "50544-6"}, "levels"),
+    "INR": ({"": "6301-6"}, "levels"),
+    "pregnancy test": ({"": "2118-8"}, "pregnancy"),
+    "pregnancy status": ({"": "82810-3"}, "pregnancy"),
 }
 ROUTES = {
     "oral": ("26643006", "Oral route"),
@@ -146,19 +172,58 @@ def load_scenarios() -> tuple[Scenario, ...]:
 def _scenario(entry: Mapping[str, Any], path: Path) -> Scenario:
     _only(entry, "scenario hand given when then claims", path.name)
     place = f"{path.name}: {entry['scenario']}"
-    _only(entry["given"], "today patient labs conditions procedures medications labs_under also_sent", place)
+    _only(
+        entry["given"],
+        "today patient labs conditions procedures allergies medications labs_under also_sent background",
+        place,
+    )
     for card in entry["then"]:
         _only(card, "topic indicator says never suggests creates removes order phase", place)
     return Scenario(
         name=str(entry["scenario"]),
         file=path.stem,
         today=entry["given"]["today"],
-        given=entry["given"],
+        given=_with_background(entry["given"], entry["when"]),
         when=entry["when"],
         then=tuple(entry["then"]),
         hand=str(entry["hand"]),
         claims=tuple(entry.get("claims", ())),
     )
+
+
+_BACKGROUND = read_yaml(Path(__file__).parent / "background.yaml")
+
+
+def _with_background(given: Mapping[str, Any], when: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a scenario says, and what tests/background.yaml says of everything that it leaves out."""
+    if given.get("background") == "none":
+        return given
+    today, patient = given["today"], given["patient"]
+    labs, found = given.get("labs", []), dict(given)
+    if isinstance(labs, list):
+        named = {lab["name"] for lab in labs}
+        sex = patient.get("sex") if isinstance(patient, Mapping) else None
+        found["labs"] = [*labs, *(_dated(lab, today) for lab in _suiting(_BACKGROUND["labs"], sex, named))]
+    drugs = {str(order.get("order")).split()[0] for order in when.get("orders", (when,))}
+    for key in ("procedures", "medications"):
+        listed = given.get(key, [])
+        if isinstance(listed, list):
+            extra = [e for e in _BACKGROUND[key] if drugs & set(e.get("with", drugs))]
+            if entries := [*listed, *(_dated(entry, today) for entry in extra)]:
+                found[key] = entries
+    return found
+
+
+def _suiting(labs: list[Mapping[str, Any]], sex: str | None, named: set[str]) -> Iterator[Mapping[str, Any]]:
+    return (lab for lab in labs if lab["name"] not in named and lab.get("sex", sex) == sex)
+
+
+def _dated(entry: Mapping[str, Any], today: date) -> Json:
+    """An entry of the background as it stands in a scenario, with its date."""
+    found = {key: value for key, value in entry.items() if key not in ("days_ago", "sex", "with")}
+    if "days_ago" in entry:
+        found["date"] = today - timedelta(days=entry["days_ago"])
+    return found
 
 
 def _only(entry: Mapping[str, Any], known: str, place: str) -> None:
@@ -247,8 +312,12 @@ def _prefetch(scenario: Scenario, release: str) -> Json:
     else:
         rows = [_order(o, order_id(i, active=True), release, active=True)[0] for i, o in enumerate(medications, 1)]
         found["medications"] = bundle(rows)
-    for key in ("allergies", "reports"):
-        _put(found, key, "none on file")
+    allergies = given.get("allergies", "none on file")
+    if isinstance(allergies, str):
+        _put(found, "allergies", allergies)
+    else:
+        found["allergies"] = bundle([_allergy(entry, f"all-{i}", release) for i, entry in enumerate(allergies, 1)])
+    _put(found, "reports", "none on file")
     return found | dict(given.get("also_sent", {}))
 
 
@@ -315,7 +384,8 @@ def _observation(lab: Mapping[str, Any], identifier: str, release: str) -> Json:
         found["valueString"] = lab["words"]
     codes = LABS[lab["name"]][0]
     code = lab.get("code", codes.get(unit, codes[""]))
-    found["code"] = {"coding": [{"system": _LOINC, "code": code, "display": lab["name"]}], "text": lab["name"]}
+    coding = {"coding": [{"system": _LOINC, "code": code, "display": lab["name"]}]} if code else {}
+    found["code"] = coding | {"text": lab["name"]}
     if "date" in lab or "at" in lab:
         found["effectiveDateTime"] = str(lab.get("at", lab.get("date")))
     if "issued" in lab:
@@ -332,7 +402,7 @@ def _concept(entry: Mapping[str, Any]) -> Json:
     found: Json = {}
     codings = [
         {"system": system, "code": str(entry[key]), "display": entry["name"]}
-        for key, system in (("icd10", _ICD10), ("snomed", _SNOMED))
+        for key, system in (("icd10", _ICD10), ("snomed", _SNOMED), ("rxnorm", _RXNORM))
         if key in entry
     ]
     if codings:
@@ -364,10 +434,25 @@ def _procedure(entry: Mapping[str, Any], identifier: str, release: str) -> Json:
     return found
 
 
+def _allergy(entry: Mapping[str, Any], identifier: str, release: str) -> Json:
+    _only(entry, "name icd10 snomed rxnorm state verified of", "allergy")
+    early = release in ("DSTU2", "STU3")
+    found: Json = {"resourceType": "AllergyIntolerance", "id": identifier}
+    found["substance" if release == "DSTU2" else "code"] = _concept(entry)
+    found["patient"] = {"reference": f"Patient/{_subject(entry)}"}
+    state, verified = entry.get("state", "active"), entry.get("verified", "confirmed")
+    if release == "DSTU2":
+        found["status"] = verified if state == "active" else state
+        return found
+    found["clinicalStatus"] = state if early else _state(state, "allergyintolerance-clinical", release)
+    found["verificationStatus"] = verified if early else _state(verified, "allergyintolerance-verification", release)
+    return found
+
+
 def _order(entry: Mapping[str, Any], identifier: str, release: str, *, active: bool) -> tuple[Json, Json | None]:
     """(the order, the Medication resource that goes beside it)."""
     known = "hook order coding as form dose doses every times each code clock weekdays sig route reason note status of"
-    _only(entry, f"{known} as_needed from to unselected", f"order {entry.get('order')}")
+    _only(entry, f"{known} as_needed from to rate unselected", f"order {entry.get('order')}")
     kind = "MedicationOrder" if release == "DSTU2" else "MedicationRequest"
     found: Json = {
         "resourceType": kind,
@@ -437,6 +522,9 @@ def _dosage(entry: Mapping[str, Any], release: str) -> Json:
         found["route"] = {"coding": [{"system": _SNOMED, "code": code, "display": display}]}
     stated = [{"dose": entry["dose"]}] if "dose" in entry else list(entry.get("doses", ()))
     amounts = [_amount(str(one["dose"])) | _kind(one) for one in stated]
+    if "rate" in entry and release != "DSTU2":  # there a rate is a ratio
+        rate = {"rateQuantity": _quantity(str(entry["rate"]))}
+        amounts = [amount | rate for amount in amounts] or [rate]
     if amounts and release in ("DSTU2", "STU3"):
         found |= amounts[0]
     elif amounts:
@@ -486,7 +574,7 @@ def _timing(entry: Mapping[str, Any], release: str) -> Json:
     if "weekdays" in entry:
         repeat["dayOfWeek"] = list(entry["weekdays"])
     bounds = {key: str(entry[name]) for name, key in (("from", "start"), ("to", "end")) if name in entry}
-    if bounds and (span or "clock" in entry or "weekdays" in entry):
+    if bounds and (repeat or "to" in entry):
         repeat["boundsPeriod"] = bounds
     found: Json = {"repeat": repeat} if repeat else {}
     if "code" in entry:

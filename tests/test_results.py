@@ -33,6 +33,8 @@ class Observed:
     other_value: str | Concept | None = None
     subject: str = ""
     absent_reason: str = ""
+    name: str = ""
+    interpretation: tuple[Concept, ...] = ()
     codes: tuple[tuple[str, str], ...] = ()
     raw: Mapping[str, Any] = field(default_factory=dict)
     reads: int = 0

@@ -1,14 +1,26 @@
 """One order with everything a check looks at, put together once: dose table, dose row, kidneys."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 
+from cdshooks.medicine.course import Course, course_of
 from cdshooks.medicine.kidney import Kidney, assess
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.medicine.rules import DoseRow, DoseRule, Formula, RenalDoseRule, TableRegimen, When
-from cdshooks.model import Facts, Input, Lab, Missing, Order, Why
+from cdshooks.medicine.rules import Cite, DoseRow, DoseRule, Formula, RenalDoseRule, TableRegimen, When
+from cdshooks.model import (
+    Facts,
+    Finding,
+    Indicator,
+    Input,
+    Lab,
+    LabRequest,
+    Missing,
+    Order,
+    Regimen,
+    Why,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +62,41 @@ class Case:
     order: Order
     renal: RenalCase | None
     dose: DoseCase | None
+    course: Course
     facts: Facts
     knowledge: Knowledge
+
+    def finding(
+        self,
+        rule: str,
+        topic: str,
+        indicator: Indicator,
+        summary: str,
+        *because: str,
+        cites: Sequence[Cite],
+        inputs: Sequence[Input] = (),
+        expected: str = "",
+        lab_requests: Sequence[LabRequest] = (),
+        withdraw: str = "",
+    ) -> Finding:
+        """A finding on this order; `summary` follows the order's name, `withdraw` counts for a draft alone."""
+        order = self.order
+        return Finding(
+            topic=topic,
+            indicator=indicator,
+            rules=(rule,),
+            order=order.chart,
+            drug=order.product.drug,
+            summary=f"{order.label}{summary}",
+            because=tuple(filter(None, because)),
+            citations=tuple(dict.fromkeys(map(self.knowledge.citation, cites))),
+            intent=order.intent,
+            inputs=tuple(inputs),
+            ordered=order.regimen.wording if isinstance(order.regimen, Regimen) else "",
+            expected=expected,
+            lab_requests=tuple(lab_requests),
+            withdraw=withdraw if order.draft else "",
+        )
 
 
 def cases(facts: Facts, knowledge: Knowledge) -> Iterator[Case]:
@@ -64,7 +109,8 @@ def cases(facts: Facts, knowledge: Knowledge) -> Iterator[Case]:
         if table:
             kidney = assess(facts, knowledge.kidney, table.adults_from_years, per_kg=table.per_kg)
             renal = RenalCase(table, kidney, facts.is_younger_than(table.adults_from_years))
-        yield Case(order, renal, _dose_case(order, renal, facts, knowledge), facts, knowledge)
+        dose, course = _dose_case(order, renal, facts, knowledge), course_of(order, facts, knowledge)
+        yield Case(order, renal, dose, course, facts, knowledge)
 
 
 def _dose_case(order: Order, renal: RenalCase | None, facts: Facts, knowledge: Knowledge) -> DoseCase | None:
@@ -77,7 +123,11 @@ def _dose_case(order: Order, renal: RenalCase | None, facts: Facts, knowledge: K
             held = _holds(row.when, order, facts)
             if isinstance(held, tuple):
                 return DoseCase(rule, row, lacking=(held,), unseen=tuple(unseen))
-            if held and row.when.with_drugs and not facts.medicines.keys() & set(row.when.with_drugs):
+            if (
+                held
+                and row.when.with_drugs
+                and not facts.medicines.keys() & knowledge.medicines.members(row.when.with_drugs)
+            ):
                 held = False
                 if medicines_gap(facts):
                     unseen.append(row)

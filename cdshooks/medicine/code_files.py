@@ -67,11 +67,16 @@ class AnalyteEntry(Entry):
 
 
 class TestEntry(Entry):
-    """One test without a number."""
+    """One test without a number. `answers` are the words in which each answer may come.
+
+    `named` are words by which it is known where no code of ours names it.
+    """
 
     name: str
     group: Group
     order: LabOrder | None = None
+    answers: dict[str, tuple[str, ...]] = {}
+    named: tuple[str, ...] = ()
 
 
 class AnalytesFile(Entry):
@@ -105,6 +110,7 @@ class Drug(Entry):
     display: str
     names: tuple[str, ...]
     non_systemic_names: tuple[str, ...] = ()
+    prodrug_of: str = ""  # the antiviral of this list that it turns into
     forms: dict[str, DrugForm]
 
     @property

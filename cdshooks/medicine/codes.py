@@ -89,6 +89,28 @@ class Analyte:
     units: Mapping[str, UnitRule]
 
 
+@dataclass(frozen=True, slots=True)
+class Test:
+    """A test that is answered in words; `answers` maps each known wording to what it means."""
+
+    key: str
+    name: str
+    group: str
+    order: LabRequest | None
+    answers: Mapping[str, str]
+
+    def answer(self, words: str) -> str:
+        """What a result in words means, "" when that is not known: the whole text, else the longest wording in it."""
+        text = plain_text(words)
+        found = [wording for wording in self.answers if re.search(rf"(?<!\w){re.escape(wording)}(?!\w)", text)]
+        meant = {
+            self.answers[wording]
+            for wording in found
+            if not any(wording in other for other in found if other != wording)
+        }
+        return meant.pop() if len(meant) == 1 else ""
+
+
 class Meaning(NamedTuple):
     """What a condition or procedure means; `modality` is empty except for dialysis."""
 
@@ -144,7 +166,8 @@ class Codes:
     """All code tables, ready for look-up. Built by `load_codes`."""
 
     analytes: Mapping[str, Analyte]
-    tests: Mapping[str, LabRequest | None]
+    tests: Mapping[str, Test]
+    _tests_by_name: Mapping[str, str]
     drugs: Mapping[str, Drug]
     groups: Mapping[str, frozenset[str]]
     loinc_by_group: Mapping[str, tuple[str, ...]]
@@ -196,7 +219,17 @@ class Codes:
         kinds.sort(key=lambda kind: (kind not in analyte.excluded_kinds, kind not in analyte.remarks))
         return analyte, kinds[0]
 
+    def test_named(self, name: str) -> set[str]:
+        """The test that a name stands for, where no code tells."""
+        key = self._tests_by_name.get(plain_text(name))
+        return {key} if key else set()
+
     # ---- drugs
+
+    def same_active_drug(self, drug: str) -> frozenset[str]:
+        """The CMV antivirals that put the same active substance into the blood as this one, itself included."""
+        active = self.drugs[drug].prodrug_of or drug
+        return frozenset(key for key, entry in self.drugs.items() if active in (key, entry.prodrug_of))
 
     def medicines(self, concept: Concept) -> tuple[tuple[str, bool], ...]:
         """Every (drug, is it systemic?) of rxnorm.csv that the codes name, sorted; not only CMV antivirals."""
@@ -437,7 +470,19 @@ def load_codes(folder: Traversable) -> Codes:
     phrases = _phrases(read.conditions)
     return Codes(
         analytes={key: _analyte(key, entry, read.units) for key, entry in read.analytes.analytes.items()},
-        tests={key: _request(entry.order) for key, entry in read.analytes.tests.items()},
+        tests={
+            key: Test(
+                key,
+                entry.name,
+                entry.group,
+                _request(entry.order),
+                {plain_text(words): answer for answer, listed in entry.answers.items() for words in listed},
+            )
+            for key, entry in read.analytes.tests.items()
+        },
+        _tests_by_name={
+            plain_text(name): key for key, entry in read.analytes.tests.items() for name in (entry.name, *entry.named)
+        },
         drugs=read.drugs.drugs,
         groups=read.conditions.groups,
         loinc_by_group=_queries(read.analytes, read.loinc),

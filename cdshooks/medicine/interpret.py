@@ -10,10 +10,11 @@ from functools import lru_cache, partial
 from cdshooks.medicine.codes import Analyte, Codes, Meaning
 from cdshooks.medicine.dates import day_of, is_partial
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.medicine.orders import ORDER_IS_OVER, read_order, short
+from cdshooks.medicine.orders import ORDER_IS_OVER, ends_on, is_order, read_order, route_given, short, starts_on
 from cdshooks.medicine.phase import phase_assumed
-from cdshooks.medicine.results import AnalyteResults
+from cdshooks.medicine.results import AnalyteResults, TestResults
 from cdshooks.model import (
+    Allergy,
     Chart,
     ChartEvent,
     ChartObservation,
@@ -25,6 +26,8 @@ from cdshooks.model import (
     Intent,
     Missing,
     Order,
+    OrderState,
+    Prescription,
     Problem,
     Unused,
     Why,
@@ -33,23 +36,24 @@ from cdshooks.model import (
 _NOT_ACTIVE = frozenset({"inactive", "resolved", "remission", "refuted", "entered-in-error"})
 _NOT_DONE = frozenset({"entered-in-error", "not-done", "aborted", "suspended", "preparation", "cancelled"})
 _RUNNING = frozenset({"active", "taking", "intended", ""})
+_ALLERGY_KINDS = ("allergy", "adverse-effect")
+_NOW = (OrderState.DRAFT, OrderState.RUNNING)
 
 
 def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo) -> Facts:
     """The facts of one call. Orders come first: without an order of ours nothing else is looked at."""
     refused: list[tuple[ChartOrder, str, str, str]] = []
-    judged = list(_orders(chart.judged, chart, knowledge, zone, refused, draft=chart.hook != "medication-verify"))
-    running = (
-        [m for m in chart.medications if m.status in _RUNNING] if not isinstance(chart.medications, Missing) else []
-    )
-    known = {order.chart.ref for order in judged if order.chart.ref}
-    active = [
-        order
-        for order in _orders(
-            (m for m in running if m.ref not in known or not m.ref), chart, knowledge, zone, refused, draft=False
+    judged = list(
+        _orders(
+            filter(is_order, chart.judged), chart, knowledge, zone, refused, draft=chart.hook != "medication-verify"
         )
-        if order.ends is None or order.ends >= today
-    ]
+    )
+    listed = chart.medications if not isinstance(chart.medications, Missing) else ()
+    known = {order.chart.ref for order in judged if order.chart.ref}
+    others = [entry for entry in listed if entry.ref not in known or not entry.ref]
+    states = {id(entry): _state_of(entry, today, zone) for entry in others}
+    running = [entry for entry in others if states[id(entry)] is OrderState.RUNNING]
+    active = list(_orders(running, chart, knowledge, zone, refused, draft=False))
     if chart.hook == "patient-view":
         judged, active = active, []
     facts = partial(
@@ -59,14 +63,14 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo) -> 
         today=today,
         refused=tuple(refused),
         incomplete=chart.incomplete,
-        context=(*_orders(chart.drafts, chart, knowledge, zone, [], draft=True), *active),
+        context=(*_orders(filter(is_order, chart.drafts), chart, knowledge, zone, [], draft=True), *active),
         problem_gaps=chart.event_gaps,
     )
     if not judged:
         nothing = Missing(Why.NOT_SENT)
         return facts(born=nothing, sex=nothing, orders=(), results={}, problems=(), unused=())
     unused = list(chart.unused)
-    results = _results(chart, knowledge, today, zone, unused)
+    results, words = _results(chart, knowledge, today, zone, unused)
     problems = tuple(_problems(chart, knowledge, today, zone, unused))
     born, sex = _person(chart.patient, today, zone, unused)
     assumed = None
@@ -75,16 +79,36 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo) -> 
         gap = chart.event_gaps["conditions"]
         seen = gap is None or gap.why is Why.NONE_ON_FILE
         assumed = phase_assumed(problems, seen, loads, knowledge.codes.groups, knowledge.phases, today)
+    over = [entry for entry in others if states[id(entry)] in (OrderState.PAUSED, OrderState.ENDED)]
+    # the hook's own orders are drafts, but those of medication-verify, which are active
+    own = OrderState.RUNNING if chart.hook == "medication-verify" else OrderState.DRAFT
+    in_call = [(entry, own) for entry in (*chart.judged, *chart.drafts) if is_order(entry)]
+    on_list = [(entry, state) for entry in others if (state := states[id(entry)])]
+    prescriptions = tuple(_prescriptions([*in_call, *on_list], chart.patient_id, knowledge, zone))
     return facts(
         born=born,
         sex=sex,
         orders=tuple(_with_intent(order, assumed) for order in judged),
         results=results,
+        words=words,
         problems=problems,
         unused=tuple(unused),
-        medicines=dict(_medicines((*chart.judged, *chart.drafts, *running), chart.patient_id, knowledge, today, zone)),
+        medicines={p.drug: p.name for p in prescriptions if p.systemic and p.state in _NOW},
         medicines_gap=_unseen(chart.medications),
+        prescriptions=prescriptions,
+        history=tuple(_orders(over, chart, knowledge, zone, [], draft=False)),
+        allergies=tuple(_allergies(chart, knowledge)),
     )
+
+
+def _state_of(order: ChartOrder, today: date, zone: tzinfo) -> OrderState | None:
+    """Is an entry of the medication list being taken? None for one that never was an order to be carried out."""
+    if order.status in ("entered-in-error", "cancelled", "draft") or order.intent == "do-not-perform":
+        return None
+    ends = ends_on(order, zone)
+    if order.status in ORDER_IS_OVER or (ends is not None and ends < today):
+        return OrderState.ENDED
+    return OrderState.RUNNING if order.status in _RUNNING else OrderState.PAUSED
 
 
 def _unseen(medications: tuple[ChartOrder, ...] | Missing) -> Missing | None:
@@ -118,17 +142,25 @@ def _orders(
             yield order
 
 
-def _medicines(
-    orders: Iterable[ChartOrder], patient_id: str, knowledge: Knowledge, today: date, zone: tzinfo
-) -> Iterable[tuple[str, str]]:
-    """(drug, how the record names it) of every systemic drug drafted or running."""
-    for order in orders:
-        if order.subject not in ("", patient_id) or order.status in ORDER_IS_OVER:
+def _prescriptions(
+    orders: Iterable[tuple[ChartOrder, OrderState]], patient_id: str, knowledge: Knowledge, zone: tzinfo
+) -> Iterable[Prescription]:
+    """Every known drug of the orders. Of another patient's orders nothing is read."""
+    for order, state in orders:
+        if order.subject not in ("", patient_id):
             continue
-        for drug in knowledge.medicines.of(order.drug) & knowledge.drugs_that_matter:
-            ends = [day for dosage in order.dosages if (day := day_of(dosage.timing.ends, zone))]
-            if not ends or max(ends) >= today:
-                yield drug, short(order.drug.words[0]) if order.drug.words else drug
+        for drug, form_is_systemic in knowledge.medicines.all_of(order.drug):
+            route = route_given(order, knowledge.routes)
+            yield Prescription(
+                drug=drug,
+                name=short(order.drug.words[0]) if order.drug.words else drug,
+                route=route,
+                systemic=form_is_systemic and route not in knowledge.routes.local,
+                state=state,
+                starts=starts_on(order, zone),
+                ends=ends_on(order, zone),
+                order=order,
+            )
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -171,33 +203,49 @@ def _person(
 
 def _results(
     chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, unused: list[Unused]
-) -> dict[str, AnalyteResults]:
-    """The results of this patient, by analyte. Those of others are counted into `unused` and never read."""
-    found: dict[str, list[tuple[ChartObservation, str]]] = {key: [] for key in knowledge.codes.analytes}
+) -> tuple[dict[str, AnalyteResults], dict[str, TestResults]]:
+    """This patient's results: those with a number by analyte, those in words by test.
+
+    Those of others are counted into `unused` and never read.
+    """
+    codes = knowledge.codes
+    found: dict[str, list[tuple[ChartObservation, str]]] = {key: [] for key in codes.analytes}
+    in_words: dict[str, list[ChartObservation]] = {key: [] for key in codes.tests}
     strangers = 0
-    meaning: dict[tuple[tuple[str, str], ...], tuple[Analyte, str] | None] = {}
+    meaning: dict[tuple[tuple[str, str], ...], tuple[tuple[Analyte, str] | None, frozenset[str]]] = {}
     for observation in chart.observations:
         if observation.subject not in ("", chart.patient_id):
             strangers += 1
             continue
-        codes = observation.codes
-        if codes not in meaning:  # the same few codes come again and again
-            meaning[codes] = knowledge.codes.analyte(Concept(tuple(Coding(*pair) for pair in codes)))
-        if mapped := meaning[codes]:
+        sent = observation.codes
+        if sent not in meaning:  # the same few codes come again and again
+            concept = Concept(tuple(Coding(*pair) for pair in sent))
+            meaning[sent] = codes.analyte(concept), frozenset(key for key, _ in codes.laboratory(concept))
+        mapped, named = meaning[sent]
+        if mapped:
             found[mapped[0].key].append((observation, mapped[1]))
+        elif tests := in_words.keys() & named or (codes.test_named(observation.name) if not named else set()):
+            for key in tests:
+                in_words[key].append(observation)
     if strangers:
         what = "1 result" if strangers == 1 else f"{strangers} results"
         unused.append(Unused("", what, "of another patient in the data sent; not used", "other patient"))
-    return {
-        key: AnalyteResults(analyte, found[key], _state(analyte, chart), today, zone)
-        for key, analyte in knowledge.codes.analytes.items()
-    }
+    return (
+        {
+            key: AnalyteResults(analyte, found[key], _state(analyte.group, chart), today, zone)
+            for key, analyte in codes.analytes.items()
+        },
+        {
+            key: TestResults(test, in_words[key], _state(test.group, chart), today, zone)
+            for key, test in codes.tests.items()
+        },
+    )
 
 
-def _state(analyte: Analyte, chart: Chart) -> Missing:
-    """Why there is nothing, when nothing came for an analyte."""
-    gap = chart.groups.get(analyte.group)
-    if gap is None and analyte.group in chart.incomplete:
+def _state(group: str, chart: Chart) -> Missing:
+    """Why there is nothing, when nothing came for an analyte or test of a group."""
+    gap = chart.groups.get(group)
+    if gap is None and group in chart.incomplete:
         return Missing(Why.NOT_SENT, "only the first page of results was sent")
     return gap or Missing(Why.NONE_ON_FILE)
 
@@ -242,3 +290,25 @@ def _is_over(event: ChartEvent, today: date, zone: tzinfo) -> bool:
         return event.status in _NOT_DONE
     ended = day_of(event.ended, zone)
     return event.status in _NOT_ACTIVE or event.ended == "yes" or (ended is not None and ended <= today)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Allergies
+
+
+def _allergies(chart: Chart, knowledge: Knowledge) -> Iterable[Allergy]:
+    """This patient's allergies and intolerances that are not refuted or over, also those kept as a condition."""
+    for event in chart.events:
+        if event.subject not in ("", chart.patient_id) or event.status in _NOT_ACTIVE:
+            continue
+        if event.resource_type not in ("AllergyIntolerance", "Condition"):
+            continue
+        if event.verification in ("refuted", "entered-in-error"):
+            continue
+        meanings = _concepts(knowledge.codes, event.code)
+        text = short(event.code.words[0]) if event.code.words else ""
+        if event.resource_type == "AllergyIntolerance":
+            concepts = frozenset(meaning.concept for meaning in meanings)
+            yield Allergy(knowledge.medicines.substances(event.code), concepts, text, event.ref)
+        elif concepts := frozenset(meaning.concept for meaning in meanings if meaning.kind in _ALLERGY_KINDS):
+            yield Allergy(frozenset(), concepts, text, event.ref)

@@ -9,7 +9,6 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any, TypeVar
@@ -107,7 +106,7 @@ class Knowledge:
         patient = "{{context.patientId}}"
         queries = {
             "patient": f"Patient/{patient}",
-            "medications": f"MedicationRequest?patient={patient}&status=active",
+            "medications": f"MedicationRequest?patient={patient}&status=active,on-hold,completed,stopped",
             "conditions": f"Condition?patient={patient}",
             "allergies": f"AllergyIntolerance?patient={patient}",
             "procedures": f"Procedure?patient={patient}",
@@ -123,11 +122,6 @@ class Knowledge:
         tables = [table for table in self.renal_dose if table.drug == drug and route in table.routes]
         own = next((table for table in tables if table.indication == indication), None)
         return own or next((table for table in tables if table.indication == "cmv"), None)
-
-    @cached_property
-    def drugs_that_matter(self) -> frozenset[str]:
-        """The drugs beside the order that some rule asks about."""
-        return frozenset(drug for rule in self.dose for row in rule.rows for drug in row.when.with_drugs)
 
     def citation(self, cite: Cite) -> Citation:
         """A citation as a card shows it."""
@@ -258,9 +252,11 @@ def _cross_checks(knowledge: Knowledge) -> list[str]:
 def _unknown_names(knowledge: Knowledge, rules: tuple[DrugRule, ...]) -> Iterator[str]:
     """Names in conditions of rules that nothing stands behind: such a row would never apply, and nobody would see."""
     routes = frozenset((*knowledge.routes.by_code.values(), *knowledge.routes.by_text.values()))
-    drugs = knowledge.codes.drug_concepts() | set(knowledge.medicines.by_name.values())
+    medicines = knowledge.medicines
+    drugs = medicines.known | medicines.classes.keys()
     concepts = knowledge.codes.problem_concepts()
-    used = [(knowledge.phases.id, "transplant", name, concepts) for name in knowledge.phases.prophylaxis_window_days]
+    used = [("drugs/others", "drug", name, medicines.known) for listed in medicines.classes.values() for name in listed]
+    used += [(knowledge.phases.id, "transplant", name, concepts) for name in knowledge.phases.prophylaxis_window_days]
     for rule in rules:
         used += [(rule.id, "route", name, routes) for name in rule.routes]
         for when in [row.when for row in rule.rows] if isinstance(rule, DoseRule) else []:

@@ -15,19 +15,45 @@ class Medicines:
     """Recognises drugs other than the CMV antivirals."""
 
     codes: Codes
-    by_name: Mapping[str, str]
+    by_name: Mapping[str, frozenset[str]]  # a product may hold several
+    classes: Mapping[str, tuple[str, ...]]
     names: re.Pattern[str]
     not_systemic: re.Pattern[str]
 
     def of(self, concept: Concept) -> frozenset[str]:
         """Keys of the systemic drugs that a medication concept names; usually one, several for a combination."""
+        return frozenset(drug for drug, systemic in _recognised(self, concept) if systemic)
+
+    def all_of(self, concept: Concept) -> tuple[tuple[str, bool], ...]:
+        """(key, is this form systemic?) of every drug that a medication concept names, sorted."""
         return _recognised(self, concept)
+
+    def substances(self, concept: Concept) -> frozenset[str]:
+        """Keys of the drugs, CMV antivirals too, that an allergy names; its form and route say nothing there."""
+        product = self.codes.product(concept, None)
+        coded = {drug for drug, _ in self.codes.medicines(concept)}
+        found = {name for words in concept.words for name in self.names.findall(_plain(words))}
+        named = {drug for name in found for drug in self.by_name[name]}
+        return frozenset(coded | named | ({product.drug} if product and product.drug else set()))
+
+    @property
+    def known(self) -> frozenset[str]:
+        """Every drug that an order or an allergy can name here."""
+        named = frozenset(drug for drugs in self.by_name.values() for drug in drugs)
+        return named | self.codes.drug_concepts() | frozenset(self.codes.drugs)
+
+    def members(self, names: Iterable[str]) -> frozenset[str]:
+        """The drugs that these names of drugs and classes stand for."""
+        return frozenset(drug for name in names for drug in self.classes.get(name, (name,)))
 
 
 def make_medicines(codes: Codes, file: OtherDrugs) -> Medicines:
     """From the code tables and mappings/other_drugs.yaml."""
-    by_name = {_plain(name): key for key, names in file.names.items() for name in names}
-    return Medicines(codes, by_name, _any_of(by_name), _any_of(map(_plain, file.not_systemic)))
+    by_name: dict[str, frozenset[str]] = {}
+    for key, names in file.names.items():
+        for name in map(_plain, names):
+            by_name[name] = by_name.get(name, frozenset()) | {key}
+    return Medicines(codes, by_name, file.classes, _any_of(by_name), _any_of(map(_plain, file.not_systemic)))
 
 
 def _plain(text: str) -> str:
@@ -41,11 +67,15 @@ def _any_of(words: Iterable[str]) -> re.Pattern[str]:
 
 
 @lru_cache(maxsize=4096)
-def _recognised(medicines: Medicines, concept: Concept) -> frozenset[str]:
+def _recognised(medicines: Medicines, concept: Concept) -> tuple[tuple[str, bool], ...]:
     text = " ; ".join(map(_plain, concept.words))
-    if medicines.not_systemic.search(text):
-        return frozenset()
+    acts_in_blood = not medicines.not_systemic.search(text)
     coded = medicines.codes.medicines(concept)
     if coded:  # codes settle it, and the one that says that the product is not systemic outranks one of its substance
-        return frozenset(drug for drug, _ in coded) - {drug for drug, systemic in coded if not systemic}
-    return frozenset(medicines.by_name[name] for name in medicines.names.findall(text))
+        local = {drug for drug, systemic in coded if not systemic}
+        return tuple(sorted({(drug, acts_in_blood and drug not in local) for drug, _ in coded}))
+    product = medicines.codes.product(concept, None)
+    named = {(drug, acts_in_blood) for name in medicines.names.findall(text) for drug in medicines.by_name[name]}
+    if product and product.drug:
+        named.add((product.drug, acts_in_blood and product.systemic))
+    return tuple(sorted(named))

@@ -11,17 +11,20 @@ from functools import lru_cache
 from cdshooks.medicine.codes import Codes
 from cdshooks.medicine.dates import day_of
 from cdshooks.medicine.dosage import read_regimen
-from cdshooks.medicine.knowledge import Knowledge
+from cdshooks.medicine.knowledge import Knowledge, Routes
 from cdshooks.medicine.phase import indication_said, phase_said
 from cdshooks.model import ChartOrder, Concept, Intent, Order, Phase, Product, Regimen, Unread
 
 ORDER_IS_OVER = frozenset({"stopped", "cancelled", "completed", "entered-in-error", "ended"})
 
 
+def is_order(chart: ChartOrder) -> bool:
+    """Does it (still) ask for a drug to be given?"""
+    return chart.status not in ORDER_IS_OVER and chart.intent != "do-not-perform"
+
+
 def read_order(chart: ChartOrder, knowledge: Knowledge, zone: tzinfo, *, draft: bool) -> Order | None:
-    """The order read, or None when it is not for a CMV antiviral (or no longer an order to give a drug)."""
-    if chart.status in ORDER_IS_OVER or chart.intent == "do-not-perform":
-        return None
+    """The order read, or None when it is not for a CMV antiviral."""
     product = _product(knowledge.codes, chart.drug, chart.form)
     if product is None:
         return None
@@ -39,8 +42,8 @@ def read_order(chart: ChartOrder, knowledge: Knowledge, zone: tzinfo, *, draft: 
         concepts=frozenset(name for reason in chart.reasons for name, _, _ in knowledge.codes.concepts(reason)),
         draft=draft,
         route_assumed=not route_given,
-        starts=_bound(chart, zone, "starts") or day_of(chart.authored, zone),
-        ends=_bound(chart, zone, "ends"),
+        starts=starts_on(chart, zone),
+        ends=ends_on(chart, zone),
     )
 
 
@@ -55,20 +58,30 @@ def _label(product: Product, regimen: Regimen | Unread | None, knowledge: Knowle
     return f"{name} {regimen.wording}" if isinstance(regimen, Regimen) else name
 
 
-def _bound(chart: ChartOrder, zone: tzinfo, name: str) -> date | None:
-    days = [day for dosage in chart.dosages if (day := day_of(getattr(dosage.timing, name), zone))]
-    return (min(days) if name == "starts" else max(days)) if days else None
+def starts_on(chart: ChartOrder, zone: tzinfo) -> date | None:
+    """The first day of an order: its own bound, else the day it was written."""
+    days = [day for dosage in chart.dosages if (day := day_of(dosage.timing.starts, zone))]
+    return min(days) if days else day_of(chart.authored, zone)
+
+
+def ends_on(chart: ChartOrder, zone: tzinfo) -> date | None:
+    """The last day that an order itself gives."""
+    days = [day for dosage in chart.dosages if (day := day_of(dosage.timing.ends, zone))]
+    return max(days) if days else None
+
+
+def route_given(chart: ChartOrder, routes: Routes) -> str:
+    """The route that the dosage of an order gives, coded or in its text, else ""."""
+    coded = (routes.of_concept(dosage.route) for dosage in chart.dosages if dosage.route)
+    named = (routes.in_text(dosage.text) for dosage in chart.dosages)
+    return next(filter(None, (*coded, *named)), "")
 
 
 def _route(chart: ChartOrder, product: Product, knowledge: Knowledge) -> tuple[str, bool]:
     """(route group, was it given?): coded or named in the order, else from the product's form, else ""."""
     routes = knowledge.routes
-    for dosage in chart.dosages:
-        if dosage.route and (found := routes.of_concept(dosage.route)):
-            return found, True
-    for dosage in chart.dosages:
-        if found := routes.in_text(dosage.text):
-            return found, True
+    if found := route_given(chart, routes):
+        return found, True
     if not product.systemic:
         return "local", False
     if found := routes.in_text(" ".join(chart.drug.words)):

@@ -10,11 +10,11 @@ from datetime import UTC, date, datetime, tzinfo
 from decimal import Decimal
 from functools import partial
 
-from cdshooks.medicine.codes import Analyte
+from cdshooks.medicine.codes import Analyte, Test
 from cdshooks.medicine.dates import day_of, is_partial, moment_of
 from cdshooks.medicine.orders import short
 from cdshooks.medicine.units import Refusal, convert
-from cdshooks.model import ChartObservation, Concept, Lab, Missing, Quantity, Unused, Why
+from cdshooks.model import ChartObservation, Concept, Lab, Missing, Quantity, Said, Unused, Why
 
 _WITHDRAWN = frozenset({"entered-in-error", "cancelled"})
 _NO_RESULT_YET = frozenset({"registered", "specimen-in-process"})
@@ -76,7 +76,7 @@ class AnalyteResults:
         return self._rest
 
     def _read(self) -> Iterator[Lab]:
-        ordered = sorted(self._observations, key=lambda pair: self._when(pair[0]), reverse=True)
+        ordered = sorted(self._observations, key=lambda pair: order_in_time(pair[0], self._zone), reverse=True)
         for observation, kind in ordered:
             lab = read_lab(observation, self._analyte, kind, self._today, self._zone)
             if isinstance(lab, Unused):
@@ -84,17 +84,90 @@ class AnalyteResults:
             elif lab is not None:
                 yield lab
 
-    def _when(self, observation: ChartObservation) -> tuple[datetime, str, str]:
-        """By the moment of the result (a plain date counts from midnight), ties by when it was issued.
 
-        Then by the id: the same results in another order must not change the answer.
-        """
-        when = observation.effective or observation.issued
-        if moment := moment_of(when, self._zone):
-            return moment, observation.issued, observation.ref
-        day = day_of(when, self._zone)
-        midnight = datetime(day.year, day.month, day.day, tzinfo=self._zone) if day else _LAST
-        return midnight, observation.issued, observation.ref
+def order_in_time(observation: ChartObservation, zone: tzinfo) -> tuple[datetime, str, str]:
+    """By the moment of the result (a plain date counts from midnight), ties by when it was issued.
+
+    Then by the id: the same results in another order must not change the answer.
+    """
+    when = observation.effective or observation.issued
+    if moment := moment_of(when, zone):
+        return moment, observation.issued, observation.ref
+    day = day_of(when, zone)
+    midnight = datetime(day.year, day.month, day.day, tzinfo=zone) if day else _LAST
+    return midnight, observation.issued, observation.ref
+
+
+class TestResults:
+    """See `cdshooks.model.Words`. `state` says why there is nothing, when nothing came."""
+
+    def __init__(
+        self, test: Test, observations: Sequence[ChartObservation], state: Missing, today: date, zone: tzinfo
+    ) -> None:
+        """`observations` are this patient's."""
+        self._test, self._observations, self._state = test, observations, state
+        self._today, self._zone = today, zone
+        self._unused: list[Unused] = []
+        self._newest: Said | Missing | None = None
+
+    def newest(self) -> Said | Missing:
+        """The newest usable result, or why there is none."""
+        if self._newest is None:
+            self._newest = self._read()
+        return self._newest
+
+    @property
+    def unused(self) -> tuple[Unused, ...]:
+        """What was met before the newest usable result and not used."""
+        self.newest()
+        return tuple(self._unused)
+
+    def _read(self) -> Said | Missing:
+        for observation in sorted(self._observations, key=lambda o: order_in_time(o, self._zone), reverse=True):
+            said = read_words(observation, self._test, self._today, self._zone)
+            if isinstance(said, Said):
+                return said
+            if said is not None:
+                self._unused.append(said)
+        if self._unused:
+            return Missing(Why.UNUSABLE, f"{self._unused[0].what} {self._unused[0].why}")
+        return self._state
+
+
+def read_words(observation: ChartObservation, test: Test, today: date, zone: tzinfo) -> Said | Unused | None:
+    """One result in words, or why it is not used; None for a test that has no result yet.
+
+    A number alone counts by the grading of the laboratory (its interpretation).
+    """
+    when = observation.effective or observation.issued
+    day = day_of(when, zone)
+    dated = day.isoformat() if day else ""
+    refuse = partial(Unused, observation.ref, f"{test.name}{f' of {dated}' if day else ''}", analyte=test.key, on=dated)
+    if observation.status in _WITHDRAWN:
+        return refuse(why=f"was withdrawn ({observation.status})", kind="withdrawn")
+    value = observation.value
+    words = [value] if isinstance(value, str) else list(value.words) if isinstance(value, Concept) else []
+    codes = [coding.code for coding in value.codings] if isinstance(value, Concept) else []
+    graded = [name for concept in observation.interpretation for name in concept.words]
+    graded += [coding.code for concept in observation.interpretation for coding in concept.codings]
+    if not words and not codes and not graded:
+        if observation.status in _NO_RESULT_YET and value is None:
+            return None
+        return refuse(why=f"has no readable result {observation.absent_reason}".strip(), kind="unreadable")
+    if day is None:
+        return refuse(why="has no readable date" if when else "has no date", kind="undated")
+    if day > today:
+        return refuse(why="is dated in the future", kind="future")
+    answers = (test.answer(text) for text in (*words, *codes, *graded) if text)
+    remarks = [_status_remark(observation.status), "date known in part" if is_partial(when) else ""]
+    return Said(
+        test=test.key,
+        answer=next(filter(None, answers), ""),
+        words=short((*words, *codes, *graded)[0], 40),
+        on=day,
+        ref=observation.ref,
+        remark=", ".join(filter(None, remarks)),
+    )
 
 
 def read_lab(

@@ -304,6 +304,7 @@ class JudgementRule(Entry):
     tolerance: Annotated[Decimal, Field(gt=0, lt=1)]
     strong: Annotated[Decimal, Field(gt=0, lt=1)]
     round_mg: Annotated[Decimal, Field(gt=0)]
+    course_gap_days: Annotated[int, Field(ge=0)]
     cite: Cite
 
 
@@ -364,6 +365,7 @@ class OtherDrugs(Entry):
     id: str
     title: str
     names: dict[str, tuple[str, ...]]
+    classes: dict[str, tuple[str, ...]] = {}
     not_systemic: tuple[str, ...]
 
 

@@ -231,6 +231,14 @@ class FhirObservation:
         return Quantity(number) if number is not None else None
 
     @property
+    def name(self) -> str:  # noqa: D102
+        return " ".join(read_concept(self.raw.get("code")).words[:1])
+
+    @property
+    def interpretation(self) -> tuple[Concept, ...]:  # noqa: D102
+        return tuple(map(read_concept, objects(self.raw.get("interpretation"))))
+
+    @property
     def effective(self) -> str:  # noqa: D102
         resource = self.raw
         period = _object(resource.get("effectivePeriod"))

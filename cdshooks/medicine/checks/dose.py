@@ -165,7 +165,8 @@ def _finding(
     order, row = case.order, dose.row
     child = case.renal.kidney if case.renal and case.renal.is_child else None
     why = [*because]
-    present = [name for drug, name in case.facts.medicines.items() if drug in row.when.with_drugs]
+    asked = case.knowledge.medicines.members(row.when.with_drugs)
+    present = [name for drug, name in case.facts.medicines.items() if drug in asked]
     why += [f"Given with {', '.join(present)}."] if present else []
     why += [f"{dose.arithmetic}."] if dose.arithmetic else []
     if child and child.clearance and dose.by_clearance and dose.expected:
