@@ -62,6 +62,7 @@ class AnalyteEntry(Entry):
     excluded: dict[str, str] = {}
     remarks: dict[str, str] = {}
     grades: dict[str, Decimal] = {}
+    named: tuple[str, ...] = ()
     needs_exact: StrictBool = False
     words_are_results: StrictBool = False
 

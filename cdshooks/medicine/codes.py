@@ -168,6 +168,7 @@ class Codes:
     analytes: Mapping[str, Analyte]
     tests: Mapping[str, Test]
     _tests_by_name: Mapping[str, str]
+    _analytes_by_name: Mapping[str, str]
     drugs: Mapping[str, Drug]
     groups: Mapping[str, frozenset[str]]
     loinc_by_group: Mapping[str, tuple[str, ...]]
@@ -223,6 +224,15 @@ class Codes:
         """The test that a name stands for, where no code tells."""
         key = self._tests_by_name.get(plain_text(name))
         return {key} if key else set()
+
+    def analyte_named(self, concept: Concept, name: str) -> str:
+        """The analyte that a result without a LOINC code seems to be by its name, "" for none.
+
+        Too little to use the result (its specimen is not known), enough to mention it.
+        """
+        if any(normal_system(coding.system) == LOINC for coding in concept.codings):
+            return ""
+        return self._analytes_by_name.get(plain_text(name), "")
 
     # ---- drugs
 
@@ -482,6 +492,11 @@ def load_codes(folder: Traversable) -> Codes:
         },
         _tests_by_name={
             plain_text(name): key for key, entry in read.analytes.tests.items() for name in (entry.name, *entry.named)
+        },
+        _analytes_by_name={
+            plain_text(name): key
+            for key, entry in read.analytes.analytes.items()
+            for name in (entry.name, *entry.named)
         },
         drugs=read.drugs.drugs,
         groups=read.conditions.groups,

@@ -12,7 +12,7 @@ from cdshooks.medicine.dates import day_of, is_partial
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.orders import ORDER_IS_OVER, ends_on, is_order, read_order, route_given, short, starts_on
 from cdshooks.medicine.phase import phase_assumed
-from cdshooks.medicine.results import AnalyteResults, TestResults
+from cdshooks.medicine.results import UNCODED, AnalyteResults, TestResults
 from cdshooks.model import (
     Allergy,
     Chart,
@@ -212,7 +212,7 @@ def _results(
     found: dict[str, list[tuple[ChartObservation, str]]] = {key: [] for key in codes.analytes}
     in_words: dict[str, list[ChartObservation]] = {key: [] for key in codes.tests}
     strangers = 0
-    meaning: dict[tuple[tuple[str, str], ...], tuple[tuple[Analyte, str] | None, frozenset[str]]] = {}
+    meaning: dict[tuple[tuple[str, str], ...], tuple[Concept, tuple[Analyte, str] | None, frozenset[str]]] = {}
     for observation in chart.observations:
         if observation.subject not in ("", chart.patient_id):
             strangers += 1
@@ -220,13 +220,16 @@ def _results(
         sent = observation.codes
         if sent not in meaning:  # the same few codes come again and again
             concept = Concept(tuple(Coding(*pair) for pair in sent))
-            meaning[sent] = codes.analyte(concept), frozenset(key for key, _ in codes.laboratory(concept))
-        mapped, named = meaning[sent]
+            tests_named = frozenset(key for key, _ in codes.laboratory(concept))
+            meaning[sent] = concept, codes.analyte(concept), tests_named
+        concept, mapped, named = meaning[sent]
         if mapped:
             found[mapped[0].key].append((observation, mapped[1]))
         elif tests := in_words.keys() & named or (codes.test_named(observation.name) if not named else set()):
             for key in tests:
                 in_words[key].append(observation)
+        elif not named and (key := codes.analyte_named(concept, observation.name)):
+            found[key].append((observation, UNCODED))
     if strangers:
         what = "1 result" if strangers == 1 else f"{strangers} results"
         unused.append(Unused("", what, "of another patient in the data sent; not used", "other patient"))

@@ -16,6 +16,7 @@ from cdshooks.medicine.orders import short
 from cdshooks.medicine.units import Refusal, convert
 from cdshooks.model import ChartObservation, Concept, Lab, Missing, Quantity, Said, Unused, Why
 
+UNCODED = "uncoded"  # kind of a result that is known by its name alone
 _WITHDRAWN = frozenset({"entered-in-error", "cancelled"})
 _NO_RESULT_YET = frozenset({"registered", "specimen-in-process"})
 _SETTLED = frozenset({"final", "amended", "corrected", "appended"})
@@ -181,6 +182,8 @@ def read_lab(
         Unused, observation.ref, f"{analyte.name}{f' of {dated}' if day else ''}", analyte=analyte.key, on=dated
     )
     status, value = observation.status, observation.value
+    if kind == UNCODED:
+        return refuse(why=f'is named "{short(observation.name, 30)}" and has no code that is known here', kind=UNCODED)
     if status in _WITHDRAWN:
         return refuse(why=f"was withdrawn ({status})", kind="withdrawn")
     if status in _NO_RESULT_YET and value is None:

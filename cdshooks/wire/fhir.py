@@ -37,8 +37,8 @@ _UCUM = "http://unitsofmeasure.org"
 def read_chart(call: HookCall, release: str = "auto") -> Chart:
     """The chart of one call. `release` is a FHIR release name, or "auto" to recognise it from unmistakable marks."""
     unused: list[Unused] = []
-    for key in call.prefetch.unreadable:
-        unused.append(Unused(key, f'prefetch "{key}"', "is no FHIR data", "unreadable"))
+    for key, why in call.prefetch.unreadable:
+        unused.append(Unused(key, f'prefetch "{key}"', why, "unreadable"))
     patient = _patient(call, unused)
     observations: list[FhirObservation] = []
     events: list[ChartEvent] = []

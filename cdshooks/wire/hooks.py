@@ -106,7 +106,7 @@ class Prefetch:
     resources: tuple[Json, ...]  # everything but the Patient and Medications
     gaps: Mapping[str, Missing | None]  # published key -> None when data came
     incomplete: frozenset[str] = frozenset()  # keys whose Bundle had a next page
-    unreadable: tuple[str, ...] = ()  # known keys whose value is no FHIR data
+    unreadable: tuple[tuple[str, str], ...] = ()  # (known key, what of its value is no FHIR data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,7 +376,7 @@ class _PrefetchReader:
         self.with_data: set[str] = set()
         self.gaps: dict[str, Missing] = {}
         self.incomplete: set[str] = set()
-        self.unreadable: list[str] = []
+        self.unreadable: list[tuple[str, str]] = []
 
     def read(self, key: str, value: Any) -> None:
         keys = OBSERVATION_GROUPS if key == ALL_OBSERVATIONS else (key,) if key in PUBLISHED_KEYS else ()
@@ -406,8 +406,11 @@ class _PrefetchReader:
         links = bundle.get("link")
         links = links if isinstance(links, list) else []
         more = any(isinstance(link, dict) and link.get("relation") == "next" for link in links)
-        if not entries and bundle.get("entry"):
+        given = bundle.get("entry")
+        if not entries and given:
             return self._not_read(key, keys, "no entry of the Bundle sent can be read")
+        if keys and isinstance(given, list) and len(entries) < len(given):
+            self.unreadable.append((key, "has an entry that is no FHIR resource"))
         if not found and more and not failed:
             return self._gap(keys, Why.NOT_SENT, "only an empty first page was sent")
         if not found:
@@ -434,7 +437,7 @@ class _PrefetchReader:
 
     def _not_read(self, key: str, keys: tuple[str, ...], detail: str) -> None:
         if keys:  # under an unknown key it is somebody else's
-            self.unreadable.append(key)
+            self.unreadable.append((key, "is no FHIR data"))
             self._gap(keys, Why.UNUSABLE, detail)
 
     def _gap(self, keys: tuple[str, ...], why: Why, detail: str = "") -> None:

@@ -10,7 +10,6 @@ from cdshooks.model import ChartOrder, Facts, Finding, Indicator, Missing, Order
 
 _UNSEEN = (Why.NOT_SENT, Why.FETCH_FAILED, Why.UNUSABLE)
 _BESIDE = ("withdrawn", "future", "excluded")
-_NOT_FOR_DOSES = ("counts", "electrolytes", "virology", "levels", "pregnancy", "allergies", "reports")  # prefetch keys
 _CALCULATED_FROM = ("creatinine", "weight", "height", "albumin", "upcr")
 
 
@@ -178,9 +177,9 @@ def _not_seen(order: Order, kidney: Kidney, facts: Facts, knowledge: Knowledge) 
 
 
 def _unusable(order: Order, kidney: Kidney, facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
-    """What was sent for the dose calculation and not used: shown when the record might read otherwise with it."""
+    """What was sent and not used: shown when the record might read otherwise with it."""
     for entry in facts.unused:
-        if entry.kind == "imprecise" or (entry.kind == "unreadable" and entry.ref not in _NOT_FOR_DOSES):
+        if entry.kind in ("imprecise", "unreadable"):
             yield _finding(
                 knowledge,
                 order.chart,
