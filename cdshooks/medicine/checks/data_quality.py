@@ -6,7 +6,7 @@ from cdshooks.medicine.case import Case
 from cdshooks.medicine.kidney import Kidney
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.rules import Cite
-from cdshooks.model import ChartOrder, Facts, Finding, Indicator, Missing, Order, Regimen, Unread, Why
+from cdshooks.model import ChartOrder, Facts, Finding, Indicator, Lab, Missing, Order, Regimen, Unread, Why
 
 _UNSEEN = (Why.NOT_SENT, Why.FETCH_FAILED, Why.UNUSABLE)
 _BESIDE = ("withdrawn", "future", "excluded")
@@ -191,9 +191,12 @@ def _unusable(order: Order, kidney: Kidney, facts: Facts, knowledge: Knowledge) 
     for analyte in _CALCULATED_FROM:
         if kidney.dialysis and analyte != "weight":
             continue  # on dialysis no clearance is asked for
-        gone = isinstance(facts.newest(analyte), Missing)
+        newest = facts.newest(analyte)
+        gone = isinstance(newest, Missing)
         # withdrawn and future results stand on a card only where nothing usable is left
         shown = [u for u in facts.results[analyte].unused if u.kind not in _BESIDE or (gone and u.kind != "excluded")]
+        if isinstance(newest, Lab):  # what is known by its name alone says nothing that an older result could
+            shown = [u for u in shown if u.kind != "uncoded" or u.on >= newest.on.isoformat()]
         if shown:
             vital = analyte in ("creatinine", "weight")
             yield _finding(
