@@ -9,7 +9,6 @@ import tomllib
 from collections.abc import Mapping
 from datetime import date
 from difflib import get_close_matches
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -20,6 +19,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    IPvAnyNetwork,
     ValidationError,
     field_validator,
     model_validator,
@@ -96,7 +96,7 @@ class Client(_Table):
     max_lifetime_s: int = Field(default=900, ge=1, le=3600)
     profile: Literal["strict", "epic", "oracle", "sandbox"] = "strict"
     fhir_bases: tuple[Base, ...] = ()
-    fhir_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    fhir_networks: tuple[IPvAnyNetwork, ...] = ()
     allow_plain_http: bool = False
     prefetch_keys: Mapping[str, str] = Field(default_factory=dict)
     fhir_release: Literal["auto", "DSTU2", "STU3", "R4", "R4B", "R5"] = "auto"
