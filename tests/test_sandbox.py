@@ -215,7 +215,7 @@ def test_the_imaging_screen_is_silent(services: list[Json], hook: str) -> None:
         "subject": {"reference": "Patient/smart-1288992"},
         "reasonCode": [],
     }
-    context = {"selections": ["ServiceRequest/example-request-id"], "draftOrders": bundle(order)}
+    context: Json = {"selections": ["ServiceRequest/example-request-id"], "draftOrders": bundle(order)}
     assert send(url_of(services, hook), request(hook, **context)) == {"cards": []}
 
 
