@@ -512,7 +512,7 @@ def outcomes(client: FlaskClient) -> dict[str, float]:
 
 
 def hang(handler: Handler) -> None:
-    sleep(DEADLINE_MS / 1000 + 1)
+    sleep(10)
 
 
 def drip_headers(handler: Handler) -> None:
@@ -540,11 +540,18 @@ def deep(handler: Handler) -> None:
     handler.send_body(b'{"resourceType":"Bundle","x":' + b"[" * 500 + b"]" * 500 + b"}")
 
 
+def broken_headers(handler: Handler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nno header at all\r\nContent-Length: 2\r\n\r\n{}")
+
+
+BOMB = gzip.compress(b"{}" * 2_000_000)
+
 FAILING: dict[str, tuple[str, Callable[[Handler], None]]] = {
     "hangs": ("not answer in time", hang),
     "drips headers": ("not answer in time", drip_headers),
     "drips the body": ("not answer in time", drip_body),
     "hangs up": ("no answer from the server", close_at_once),
+    "breaks headers": ("fetch failed", broken_headers),
     "500": ("the server answered 500", lambda handler: handler.send_json({}, 500)),
     "401": ("the server answered 401", lambda handler: handler.send_json({}, 401)),
     "403": ("the server answered 403", lambda handler: handler.send_json({}, 403)),
@@ -561,7 +568,7 @@ FAILING: dict[str, tuple[str, Callable[[Handler], None]]] = {
     "too large": ("the answer is over", lambda handler: handler.send_body(b" " * 2_000_000)),
     "compressed": (
         "the answer is compressed",
-        lambda handler: handler.send_body(gzip.compress(b"{}" * 10_000_000), Content_Encoding="gzip"),
+        lambda handler: handler.send_body(BOMB, Content_Encoding="gzip"),
     ),
     "outcome": (
         "fetch failed",
@@ -573,7 +580,9 @@ FAILING: dict[str, tuple[str, Callable[[Handler], None]]] = {
 
 
 @pytest.mark.parametrize("name", FAILING)
-def test_a_server_that_fails_gives_gaps_in_time_that_say_so(serve: Serve, ehr: FakeEhr, name: str) -> None:
+def test_a_server_that_fails_gives_gaps_in_time_that_say_so(
+    serve: Serve, ehr: FakeEhr, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
     phrase, ehr.answer = FAILING[name]
     client = serve(ehr.base, body_mb=1)
     started = monotonic()
@@ -584,7 +593,8 @@ def test_a_server_that_fails_gives_gaps_in_time_that_say_so(serve: Serve, ehr: F
     assert phrase in said
     assert "not sent" not in said, "it was asked for"
     assert "Quetzalcoatlus" not in response.text
-    assert took < DEADLINE_MS / 1000 + 1
+    assert PATIENT_ID not in caplog.text, "a library's warning would quote the address"
+    assert took < DEADLINE_MS / 1000 + 3
     assert len(set(ehr.asked)) <= len(ehr.queries), "no redirect was followed"
 
 
@@ -601,7 +611,7 @@ def test_no_thread_is_held_up_after_the_deadline(serve: Serve, ehr: FakeEhr, nam
         )
 
     call(client, ehr.base)
-    until = monotonic() + 0.8
+    until = monotonic() + 3
     while waiting() and monotonic() < until:
         sleep(0.02)
     assert waiting() == 0

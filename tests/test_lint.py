@@ -12,6 +12,8 @@ from click.testing import CliRunner, Result
 from test_http import PATIENT_ID, order_sign, result
 
 from cdshooks.cli import main
+from cdshooks.medicine.knowledge import Knowledge, load_knowledge
+from cdshooks.service import lint as linter
 
 Json = dict[str, Any]
 EVERYTHING = {
@@ -46,8 +48,10 @@ def kidney(body: Json) -> list[Json]:
 
 
 @pytest.fixture
-def lint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+def lint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knowledge: Knowledge) -> Callable[..., Result]:
     monkeypatch.delenv("CDSHOOKS_CONFIG", raising=False)
+    read = {None: knowledge}  # the built-in knowledge is read once for all these tests
+    monkeypatch.setattr(linter, "load_knowledge", lambda folder: read.get(folder) or load_knowledge(folder))
 
     def linted(*bodies: Json | bytes, config: str = "", client: str = "") -> Result:
         names = []

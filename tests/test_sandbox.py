@@ -294,6 +294,8 @@ def test_a_refused_call_can_be_read_by_the_page(services: list[Json], service: R
     )
     assert answer.status_code == 401
     assert answer.headers["Access-Control-Allow-Origin"] == PAGE
+    start = orjson.loads(service.log().splitlines()[0])
+    assert (start["event"], start["open"]) == ("start", False)
     assert "sandbox.cds-hooks" not in service.log().split("start", 1)[1]
 
 

@@ -4,6 +4,7 @@ Holds for every read: no redirect, no proxy or password from the environment, no
 fixed time, and the address that was checked is the address that is connected to.
 """
 
+import logging
 import os
 import socket
 import threading
@@ -30,6 +31,7 @@ Network = IPv4Network | IPv6Network
 
 PIECE: Final = 64 * 1024  # bytes asked for at once
 CONNECTIONS: Final = 16  # kept open to one server
+logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # its warnings quote addresses, which hold patient ids
 _NAT64: Final = ip_network("64:ff9b::/96")
 
 
