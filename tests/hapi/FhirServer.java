@@ -94,7 +94,10 @@ public class FhirServer {
         server.registerProviders(
                 beans.getBean("myResourceProvidersR4", ResourceProviderFactory.class).createProviders());
         server.registerProvider(beans.getBean(JpaSystemProvider.class));
-        server.setPagingProvider(beans.getBean(DatabaseBackedPagingProvider.class));
+        var paging = beans.getBean(DatabaseBackedPagingProvider.class);
+        paging.setDefaultPageSize(20);
+        paging.setMaximumPageSize(200);
+        server.setPagingProvider(paging);
         var tomcat = new Tomcat();
         tomcat.setBaseDir(System.getProperty("java.io.tmpdir"));
         tomcat.setHostname("127.0.0.1");
