@@ -10,10 +10,10 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --no-stri
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo serve test lint fmt types imports yaml knowledge docker pytest oracle bench lock clean
+.PHONY: help setup demo serve test lint fmt types imports yaml knowledge docker pytest test-integration oracle bench lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## create .venv with everything locked by hash (quick the second time)
 
@@ -31,7 +31,7 @@ demo: $(STAMP) ## the service with sample patients, in the browser
 serve: $(STAMP) ## the service on 127.0.0.1:8000
 	@$(BIN)/cdshooks serve
 
-test: lint types imports yaml knowledge docker pytest ## everything that has to hold; what CI runs
+test: lint types imports yaml knowledge docker pytest test-integration ## everything that has to hold; what CI runs
 
 lint: $(STAMP) ## formatting and lint
 	@echo "== ruff format --check"
@@ -62,7 +62,11 @@ docker: $(STAMP) ## lint of the Dockerfile
 
 pytest: $(STAMP) ## the tests
 	@echo "== pytest"
-	@$(BIN)/pytest -n $(WORKERS)
+	@$(BIN)/pytest -n $(WORKERS) -m "not integration"
+
+test-integration: $(STAMP) ## the tests against a real FHIR server (HAPI FHIR JPA); needs Java 17 and Maven
+	@echo "== pytest -m integration"
+	@$(BIN)/pytest -n 0 -rs -m integration
 
 oracle: $(STAMP) ## a million random orders against a second, independent opinion
 	@$(BIN)/python -m tests.oracle --cases 1000000

@@ -1,4 +1,4 @@
-"""The command line: `cdshooks serve | check | demo | knowledge`. Thin: every command calls one function elsewhere.
+"""The command line: `cdshooks serve | check | lint | demo | knowledge`. Thin: a command calls one function elsewhere.
 
 Imports stand inside the commands, so that a light one does not wait for the web server.
 """
@@ -66,6 +66,22 @@ def check(files: tuple[str, ...], as_json: bool, config: Path | None, today: dat
     from cdshooks.service import terminal
 
     sys.exit(terminal.check(files, as_json=as_json, settings=settings))
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--config", "config", type=click.Path(path_type=Path), help="TOML file; else CDSHOOKS_CONFIG.")
+@click.option("--client", default="", help="Name of the client in the configuration, where there are several.")
+@click.option("--today", type=DATE, help="Read as of this date.")
+def lint(files: tuple[str, ...], config: Path | None, client: str, today: datetime | None) -> None:
+    """Say what captured hook requests (- for standard input) hold that cannot be used, and what to add.
+
+    Exit code 1 when there is something to mend, 2 when a file is no hook request.
+    """
+    settings = _settings(config, today=today)
+    from cdshooks.service import lint as linter
+
+    sys.exit(linter.lint(files, settings=settings, client=client))
 
 
 @main.command()

@@ -120,12 +120,13 @@ def test_a_wrong_setting_ends_with_its_message(command: tuple[str, ...], monkeyp
     assert "Traceback" not in result.stderr
 
 
-def test_serve_refuses_what_would_not_be_honoured(tmp_path: Path) -> None:
+def test_serve_refuses_clients_whose_keys_cannot_be_read(tmp_path: Path) -> None:
     config = tmp_path / "cds.toml"
     config.write_text('[[clients]]\nname = "x"\niss = "https://x"\njwks_file = "k.json"\n', encoding="utf-8")
     result = run("serve", "--config", str(config))
     assert result.exit_code == 2
-    assert "client authentication is not built yet" in result.stderr
+    assert result.stderr.startswith("cdshooks: clients: x: jwks_file ")
+    assert "k.json: cannot be read (No such file or directory)" in result.stderr
 
 
 @pytest.mark.parametrize(

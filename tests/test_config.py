@@ -181,6 +181,23 @@ WRONG = {
         "clients.0.cors_origins.0",
         "https:",
     ),
+    "plain http": (CLIENT.replace("https://ehr.example.org/r4", "http://ehr.example.org/r4"), "clients.0", "https in"),
+    "keys by plain http": (
+        CLIENT.replace('jwks_file = "ehr-jwks.json"', 'jwks_url = "http://ehr.example.org/jwks"'),
+        "clients.0",
+        "https in",
+    ),
+    "base with a query": (
+        CLIENT.replace("example.org/r4", "example.org/r4?x=1"),
+        "clients.0.fhir_bases.0",
+        "https://ehr.example.org",
+    ),
+    "base with a user": (
+        CLIENT.replace("https://ehr.example.org/r4", "https://user@ehr.example.org/r4"),
+        "clients.0.fhir_bases.0",
+        "https://ehr.example.org",
+    ),
+    "network": (CLIENT + 'fhir_networks = ["10.0.0.1/8"]', "clients.0.fhir_networks.0", "IPv4 or IPv6 network"),
     "twice": (CLIENT + CLIENT, "clients", "only once"),
 }
 

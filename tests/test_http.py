@@ -33,7 +33,7 @@ from cdshooks.medicine.knowledge import Knowledge, load_knowledge
 from cdshooks.pipeline import evaluate
 from cdshooks.service import app as app_module
 from cdshooks.service.app import create_app
-from cdshooks.service.config import Client, Limits, Settings, Smart
+from cdshooks.service.config import Limits, Settings, Smart
 from cdshooks.service.logs import json_lines
 from cdshooks.wire.hooks import SERVICES
 
@@ -483,7 +483,6 @@ def test_a_bug_is_500_with_a_reference_and_nothing_of_the_patient(
 @pytest.mark.parametrize(
     "unbuilt",
     [
-        {"clients": (Client(name="Hospital", iss="https://ehr.example.org", jwks_file=Path("keys.json")),)},
         {"overlay": Path("site.yaml")},
         {"smart": Smart(client_id="app")},
     ],

@@ -126,8 +126,8 @@ def test_the_readme_shows_the_three_steps() -> None:
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
 def test_documents_name_only_what_exists(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    named = set(re.findall(r"(?:`|^ *)make ([a-z]+)", text, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^ *)make ([a-z-]+)", text, re.MULTILINE))
     assert named
     assert named <= targets
     links = {link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link}

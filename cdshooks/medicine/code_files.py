@@ -185,6 +185,7 @@ class CodeFiles:
     rxnorm: Rows
     condition_codes: Rows
     units: Mapping[str, Mapping[str, UnitRule]]
+    local: Rows
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -203,6 +204,7 @@ def read_code_files(folder: Traversable) -> CodeFiles:
     unit_rows = _rows(
         folder, "units.csv", ("system", "code", "concept", "canonical_unit", "operation", "factor"), problems
     )
+    local = _rows(folder, "local.csv", ("system", "code", "as_system", "as_code"), problems)
     if analytes is None or drugs is None or conditions is None or problems:
         raise KnowledgeError("\n".join(problems))
     units = _unit_rules(unit_rows, problems)
@@ -210,7 +212,7 @@ def read_code_files(folder: Traversable) -> CodeFiles:
     problems += _condition_problems(conditions, {row["concept"] for row in codes})
     if problems:
         raise KnowledgeError("\n".join(problems))
-    return CodeFiles(analytes, drugs, conditions, loinc, rxnorm, codes, units)
+    return CodeFiles(analytes, drugs, conditions, loinc, rxnorm, codes, units, local)
 
 
 _Model = TypeVar("_Model", bound=BaseModel)

@@ -15,6 +15,7 @@ from importlib.resources.abc import Traversable
 from itertools import product as combinations
 from typing import NamedTuple
 
+from cdshooks.errors import KnowledgeError
 from cdshooks.medicine.code_files import (
     AnalyteEntry,
     AnalytesFile,
@@ -70,7 +71,8 @@ def normal_code(system: str, code: str) -> str:
 class Analyte:
     """A result with a number; `lowest`..`highest` are the plausible values in `unit`.
 
-    `excluded_kinds` and `remarks` give words by kind of code; `units` the known spellings of units.
+    `excluded_kinds` and `remarks` give words by kind of code; `units` the known spellings of units, which stand in
+    units.csv under `unit_block`.
     """
 
     key: str
@@ -87,6 +89,7 @@ class Analyte:
     grades: Mapping[str, Decimal]
     order: LabRequest | None
     units: Mapping[str, UnitRule]
+    unit_block: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +188,13 @@ class Codes:
     _phrases: re.Pattern[str]
     _meaning_of: Mapping[str, tuple[_Phrase, ...]]
     _guards: _Guards
+    _local: Mapping[tuple[str, str], tuple[str, str]]
+
+    def _coding(self, coding: Coding) -> tuple[str, str]:
+        """(system, code) in one spelling; a site's own code as the standard one that local.csv says it is."""
+        system = normal_system(coding.system)
+        code = normal_code(system, coding.code)
+        return self._local.get((system, code), (system, code))
 
     # ---- names that rules may use
 
@@ -202,7 +212,7 @@ class Codes:
 
     def laboratory(self, concept: Concept) -> tuple[tuple[str, str], ...]:
         """Every (concept, kind) of loinc.csv that the codes name, sorted."""
-        codes = (coding.code.strip() for coding in concept.codings if normal_system(coding.system) == LOINC)
+        codes = (code for system, code in map(self._coding, concept.codings) if system == LOINC)
         return tuple(sorted({self._loinc[code] for code in codes if code in self._loinc}))
 
     def analyte(self, concept: Concept) -> tuple[Analyte, str] | None:
@@ -272,7 +282,7 @@ class Codes:
         """Known drug codes with a label, in the order of the labels."""
         found = {}
         for coding in concept.codings:
-            system, code = normal_system(coding.system), coding.code.strip()
+            system, code = self._coding(coding)
             if row := self._drug_codes.get((system, code)):
                 found[f"{_SYSTEM_NAMES.get(system, system)} {code}"] = row
         return sorted(found.items())
@@ -358,8 +368,7 @@ class Codes:
         return tuple(sorted(found))
 
     def _by_code(self, coding: Coding) -> tuple[Meaning, ...]:
-        system = normal_system(coding.system)
-        code = normal_code(system, coding.code)
+        system, code = self._coding(coding)
         if found := self._conditions.get((system, code)):
             return found
         if system == ICD_10_CM:  # B25.81 is a B25; a listed parent speaks for children that are not listed
@@ -514,6 +523,7 @@ def load_codes(folder: Traversable) -> Codes:
         _phrases=re.compile(_any_of(phrases)),
         _meaning_of=phrases,
         _guards=_guards(read.conditions),
+        _local=_local_codes(read),
     )
 
 
@@ -537,6 +547,7 @@ def _analyte(key: str, entry: AnalyteEntry, units: Mapping[str, Mapping[str, Uni
         grades=entry.grades,
         order=_request(entry.order),
         units=units[entry.units or key],
+        unit_block=entry.units or key,
     )
 
 
@@ -583,6 +594,32 @@ def _drug_codes(
     for row in read.condition_codes:
         if row["kind"] == "substance-or-product" and row["concept"] in read.drugs.drugs:
             found[normal_system(row["system"]), row["code"]] = _DrugCode(row["concept"], True, "", None, None)
+    return found
+
+
+def _local_codes(read: CodeFiles) -> dict[tuple[str, str], tuple[str, str]]:
+    """(system, code) of a site -> the standard code it stands for, which has to be in one of the tables.
+
+    Raises KnowledgeError for one that is not: it would never mean anything, and nobody would see.
+    """
+    known = {(LOINC, row["code"]) for row in read.loinc} | {(RXNORM, row["code"]) for row in read.rxnorm}
+    for row in read.condition_codes:
+        system = normal_system(row["system"])
+        known.add((system, normal_code(system, row["code"])))
+    found, problems = {}, []
+    for line, row in enumerate(read.local, start=2):
+        (system, code), (target, target_code) = (
+            (normal_system(row[f"{name}system"]), row[f"{name}code"]) for name in ("", "as_")
+        )
+        meant = (target, normal_code(target, target_code))
+        if meant not in known:
+            problems.append(
+                f"mappings/codes/local.csv: row {line}: {target_code} of {target} is in none of the tables here;"
+                " mend it, or add that code first"
+            )
+        found[system, normal_code(system, code)] = meant
+    if problems:
+        raise KnowledgeError("\n".join(problems))
     return found
 
 

@@ -98,7 +98,7 @@ def run(settings: Settings, *, port: int, once: bool = False) -> None:
     console = Console()
     with tempfile.TemporaryDirectory(prefix="cdshooks-demo-") as folder, _ended_by_signals():
         log = Path(folder) / "log"
-        own = {"today": today, "database": f"sqlite:///{folder}/demo.db", "public_base": base}
+        own = {"today": today, "database": f"sqlite:///{folder}/demo.db", "public_base": base, "clients": ()}
         with _service(settings.model_copy(update=own), port, log) as process:
             _wait_until_ready(process, port, log)
             console.print(table([(patient, ask_over_http(port, patient)) for patient in read_patients()], today))

@@ -102,6 +102,10 @@ def page_policy(frame_ancestors: Sequence[str]) -> Mapping[str, str]:
 def openapi(base: str) -> dict[str, Any]:
     """The OpenAPI 3.1 description of what is served under the address `base`."""
     cards = {"description": "Cards, most severe first; none when nothing was found.", "content": _content("Answer")}
+    lacking = {
+        "description": "An OperationOutcome: data that a check needs were not sent. Only for clients that ask for it.",
+        "content": {"application/fhir+json": {}},
+    }
     paths: dict[str, Any] = {
         "/cds-services": {"get": _get("Discovery", "discovery", "The services and their prefetch templates.")},
         "/health/live": {"get": _get("Is the process there?", "live")},
@@ -121,7 +125,8 @@ def openapi(base: str) -> dict[str, Any]:
                 "summary": service.title,
                 "description": service.description,
                 "requestBody": {"required": True, "content": _content("Call")},
-                "responses": {"200": cards, **_problems("400", "413", "415", "500", "503")},
+                "security": [{}, {"token": []}],
+                "responses": {"200": cards, "412": lacking, **_problems("400", "401", "413", "415", "500", "503")},
             }
         }
         paths[f"/cds-services/{service.id}/feedback"] = {
@@ -129,9 +134,10 @@ def openapi(base: str) -> dict[str, Any]:
                 "operationId": f"{service.id}-feedback",
                 "summary": f"What became of the cards of {service.id}",
                 "requestBody": {"required": True, "content": _content("Feedback")},
+                "security": [{}, {"token": []}],
                 "responses": {
                     "200": {"description": "Kept; a repeated entry is kept once.", "content": _content("Kept")},
-                    **_problems("400", "413", "415", "500"),
+                    **_problems("400", "401", "413", "415", "500"),
                 },
             }
         }
@@ -146,6 +152,15 @@ def openapi(base: str) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": SCHEMAS,
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "A client's signed token, made for this very address (CDS Hooks 2.0.1, security);"
+                    " an open service needs none.",
+                }
+            },
             "responses": {
                 "Problem": {
                     "description": "Problem details (RFC 9457), without patient data.",

@@ -52,7 +52,7 @@ def check(files: Sequence[str], *, as_json: bool, settings: Settings) -> int:
     errors: list[tuple[str, str]] = []
     for name in files:
         try:
-            answers.append((name, judge(_read(name), settings=settings, knowledge=knowledge, today=today)))
+            answers.append((name, judge(read_file(name), settings=settings, knowledge=knowledge, today=today)))
         except CdsError as error:
             errors.append((name, str(error)))
     if as_json:
@@ -73,20 +73,23 @@ def judge(body: bytes, *, settings: Settings, knowledge: "Knowledge", today: dat
         BadRequest: the request is no hook call of ours; names the field at fault.
     """
     limits = settings.limits
-    call = read_call(_service(body), body, max_depth=limits.max_depth, max_entries=limits.max_entries, prefetch_keys={})
+    call = read_call(
+        service_of(body), body, max_depth=limits.max_depth, max_entries=limits.max_entries, prefetch_keys={}
+    )
     answer = evaluate(call, knowledge=knowledge, today=today, zone=ZoneInfo(settings.timezone))
     cards: list[Card] = orjson.loads(answer.body)["cards"]
     return cards
 
 
-def _read(name: str) -> bytes:
+def read_file(name: str) -> bytes:
+    """The content of a file ("-": standard input). Raises `Unreadable`."""
     try:
         return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
         raise Unreadable(f"cannot be read ({error.strerror})") from error
 
 
-def _service(body: bytes) -> str:
+def service_of(body: bytes) -> str:
     """The service for the request's hook; what is no JSON object is left to `read_call`, which says why."""
     try:
         request = orjson.loads(body)
