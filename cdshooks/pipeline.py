@@ -27,6 +27,7 @@ class Answer:
     cards: list[dict[str, Any]]
     findings: tuple[Finding, ...]
     failures: tuple[tuple[str, Exception], ...]  # checks that raised
+    orders: tuple[str, ...] = ()  # the drug of each order judged
 
     @property
     def body(self) -> bytes:
@@ -47,7 +48,7 @@ def evaluate(call: HookCall, *, knowledge: Knowledge, today: date, zone: tzinfo,
         release=chart.release,
         remarks=(*_remarks(facts), *_fhir_defects(chart, facts, findings)) if findings else (),
     )
-    return Answer(rendered, findings, failures)
+    return Answer(rendered, findings, failures, tuple(order.product.drug for order in facts.orders))
 
 
 def warm_up() -> None:

@@ -25,10 +25,11 @@ from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 
 from cdshooks.errors import BadRequest, CdsError, ConfigurationError, TooLarge
 from cdshooks.pipeline import evaluate
-from cdshooks.service.config import Settings, load_settings
+from cdshooks.service import audit, repeats
+from cdshooks.service.config import Client, Settings, load_settings
 from cdshooks.service.logs import json_lines, locations, make_meters, shortened
 from cdshooks.service.pages import register_pages
-from cdshooks.service.store import keep_cards, keep_feedback, open_store
+from cdshooks.service.store import keep_cards, keep_feedback, open_store, reading
 from cdshooks.wire.hooks import SERVICES, discovery, read_call, read_feedback
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 HOOK_ENDPOINTS: Final = ("call", "feedback")
 LOOPBACK_ORIGIN: Final = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?")
+FEEDBACK_AT_ONCE: Final = 4  # reports being written; they wait for one disk anyway
 PIECE: Final = 64 * 1024  # bytes asked for at once while a body is read
 DISCARDED: Final = 64 * 1024 * 1024  # bytes of a body over the limit that are read before it is refused
 
@@ -67,9 +69,11 @@ def create_app(
 
         knowledge = load_knowledge(settings.mappings)
     store = open_store(settings.database)
+    key = audit.audit_key(store, settings.audit_key)
     log = json_lines(sys.stderr)
     meters = make_meters([service.id for service in SERVICES])
     turn = bounded(os.cpu_count() or 1, settings.limits.queue)
+    feedback_turn = bounded(FEEDBACK_AT_ONCE, settings.limits.queue)  # its own: a slow disk holds no verdict up
     limits = settings.limits
     zone = ZoneInfo(settings.timezone)
     fixed_today = today or settings.today
@@ -106,30 +110,68 @@ def create_app(
             )
             g.told["hook_instance"] = shortened(hook_call.hook_instance)
             answer = evaluate(hook_call, knowledge=knowledge, today=clinical_date(), zone=zone)
-        shown = [_record(card) for card in answer.cards]
+        client: Client | None = g.get("client")  # who calls, where calls are signed
+        asker = audit.asker(
+            key, client=client.name if client else "", user=hook_call.user_id, patient=hook_call.patient_id
+        )
+        at, cards, visible = datetime.now(UTC), answer.cards, settings.mode == "show"
+        if visible and client and client.repeats == "note" and hook_call.hook == repeats.SHRINKS:
+            try:
+                with reading(store).connect() as connection:
+                    cards = repeats.shrink(connection, key, cards, asker=asker, at=at)
+            except SQLAlchemyError as error:  # then the clinician reads them in full once more
+                log.error("repeats not looked up", service=service, error=type(error).__name__, where=locations(error))
+        shown = [_record(card) for card in cards]
         g.told |= {
             "cards": len(shown),
             "topics": [card["topic"] for card in shown],
+            "shown": visible,
             "rules": sorted({rule for card in shown for rule in card["rules"]}),
         }
-        for check, error in answer.failures:
+        for check, raised in answer.failures:
             meters.failures.inc()
-            log.error("check failed", service=service, check=check, error=type(error).__name__, where=locations(error))
+            log.error(
+                "check failed", service=service, check=check, error=type(raised).__name__, where=locations(raised)
+            )
         for card in shown:
             meters.cards.labels(card["topic"], card["indicator"]).inc()
+        entry = audit.Entry(
+            event="call",
+            service=service,
+            asker=asker,
+            hook_instance=hook_call.hook_instance,
+            shown=visible,
+            orders=answer.orders,
+            cards=shown,
+            failures=[check for check, _ in answer.failures],
+            knowledge_version=knowledge.version,
+        )
         try:
-            keep_cards(store, shown, service=service, knowledge_version=knowledge.version, at=datetime.now(UTC))
+            with store.begin() as connection:
+                keep_cards(
+                    connection, shown, service=service, knowledge_version=knowledge.version, at=at, shown=visible
+                )
+                if visible and client and client.repeats == "note" and hook_call.hook == repeats.SHOWS:
+                    repeats.remember(connection, key, cards, asker=asker, at=at)
+                audit.append(connection, key, entry, at=at)
         except SQLAlchemyError as error:  # the clinician needs the answer more than we need the record of it
-            log.error("cards not kept", service=service, error=type(error).__name__, where=locations(error))
+            meters.not_kept.inc()
+            log.error("call not kept", service=service, error=type(error).__name__, where=locations(error))
         meters.seconds.labels(service).observe(perf_counter() - g.started)
-        return json_answer(answer.body if settings.mode == "show" else b'{"cards":[]}')
+        return json_answer(orjson.dumps({"cards": cards if visible else []}))
 
     @app.post(service_rule + "/feedback")
     def feedback(service: str) -> Response:
         entries = read_feedback(read_body(limits.body_bytes))
         if len(entries) > limits.max_entries:
             raise TooLarge(f"more than {limits.max_entries} entries; send them in several requests", "feedback")
-        matched = keep_feedback(store, entries, service=service, at=datetime.now(UTC))
+        client: Client | None = g.get("client")
+        at = datetime.now(UTC)
+        with feedback_turn(), store.begin() as connection:  # on disk when the block ends, and only then answered
+            kept, matched = keep_feedback(connection, entries, service=service, at=at)
+            asker = audit.asker(key, client=client.name if client else "")
+            entry = audit.Entry(event="feedback", service=service, asker=asker, feedback=kept)
+            audit.append(connection, key, entry, at=at)
         meters.feedback.labels(service, "yes").inc(matched)
         meters.feedback.labels(service, "no").inc(len(entries) - matched)
         g.told |= {"entries": len(entries), "matched": matched}

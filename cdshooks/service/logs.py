@@ -26,6 +26,7 @@ FIELDS: Final = (
     "cards",
     "topics",
     "rules",
+    "shown",
     "check",
     "knowledge",
     "entries",
@@ -38,6 +39,8 @@ FIELDS: Final = (
     "open",
     "today",
     "database",
+    "audit_entries",
+    "audit_head",
     "version",
     "message",
 )
@@ -93,6 +96,7 @@ class Meters:
     cards: Counter
     feedback: Counter
     failures: Counter
+    not_kept: Counter
 
 
 def make_meters(services: Sequence[str]) -> Meters:
@@ -113,6 +117,7 @@ def make_meters(services: Sequence[str]) -> Meters:
         cards=Counter("cdshooks_cards", "Cards found.", ("topic", "indicator"), registry=registry),
         feedback=Counter("cdshooks_feedback", "Feedback entries kept.", ("service", "matched"), registry=registry),
         failures=Counter("cdshooks_check_failures", "Checks that could not be run.", registry=registry),
+        not_kept=Counter("cdshooks_calls_not_kept", "Calls answered but not kept in the database.", registry=registry),
     )
     for service in services:
         meters.seconds.labels(service)
