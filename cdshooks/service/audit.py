@@ -69,6 +69,7 @@ AUDIT_KEY: Final = Table(
 CONTENT: Final = tuple(str(column.name) for column in AUDIT.columns if column.name != "digest")
 CHAIN_LOCK: Final = 0x434D5602  # PostgreSQL: one replica appends at a time
 START: Final = "0" * 64
+PAGE: Final = 1000
 UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -202,15 +203,20 @@ def head(store: Engine) -> tuple[int, str]:
 
 
 def entries(store: Engine, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[dict[str, Any]]:
-    """The entries of a period in their order, times in UTC, read piece by piece."""
-    query = select(AUDIT).order_by(AUDIT.c.position)
+    """The entries of a period in their order, times in UTC. Read page by page, so that no writer waits for it."""
+    query = select(AUDIT).order_by(AUDIT.c.position).limit(PAGE)
     if since:
         query = query.where(AUDIT.c.at >= since)
     if until:
         query = query.where(AUDIT.c.at < until)
-    with reading(store).connect() as connection:
-        for row in connection.execution_options(yield_per=1000).execute(query).mappings():
-            yield dict(row) | {"at": _utc(row["at"])}
+    position = 0
+    while True:
+        with reading(store).connect() as connection:
+            page = connection.execute(query.where(AUDIT.c.position > position)).mappings().all()
+        yield from (dict(row) | {"at": _utc(row["at"])} for row in page)
+        if len(page) < PAGE:
+            return
+        position = page[-1]["position"]
 
 
 def verify(store: Engine, keys: Sequence[Key]) -> Verified:

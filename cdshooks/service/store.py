@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import orjson
 from sqlalchemy import (
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from cdshooks.wire.hooks import FeedbackEntry
 
 TABLES: Final = MetaData()
+Store: TypeAlias = Engine  # for who only hands it on
 
 CARDS: Final = Table(
     "cards",
