@@ -151,16 +151,24 @@ def _remedy(found: str) -> str:
 def _reach(address: str) -> tuple[Engine, str]:
     """The engine, and the step its tables are at ("" when there are none)."""
     try:
-        url = make_url(address)
-        store = _engine(url)
-        with store.connect() as connection:
-            return store, _found(connection)
+        store = _engine(make_url(address))
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"database: the driver {error.name} is not installed; install it with pip") from error
     except SQLAlchemyError as error:
-        raise ConfigurationError(
-            f"database: cannot be opened ({type(error).__name__}); check the address, its folder and the permissions"
-        ) from error
+        raise _unusable(error) from error
+    try:
+        with store.connect() as connection:
+            return store, _found(connection)
+    except SQLAlchemyError as error:
+        store.dispose()
+        raise _unusable(error) from error
+
+
+def _unusable(error: SQLAlchemyError) -> ConfigurationError:
+    """What may be told of it: the database's own message may quote the address."""
+    return ConfigurationError(
+        f"database: cannot be opened ({type(error).__name__}); check the address, its folder and the permissions"
+    )
 
 
 def _engine(url: URL) -> Engine:
