@@ -10,7 +10,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --no-stri
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo serve test lint fmt types imports yaml knowledge docker pytest oracle bench lock clean
+.PHONY: help setup demo serve test lint fmt types imports yaml knowledge canaries docker pytest oracle bench lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ yaml: $(STAMP) ## style of the YAML files
 knowledge: $(STAMP) ## the clinical data in mappings/
 	@echo "== cdshooks knowledge check"
 	@$(BIN)/cdshooks knowledge check
+
+canaries: $(STAMP) ## make mappings/canaries.json again from the scenarios
+	@$(BIN)/python tests/canaries.py
 
 docker: $(STAMP) ## lint of the Dockerfile
 	@echo "== hadolint Dockerfile"

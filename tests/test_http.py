@@ -701,7 +701,7 @@ def test_a_store_that_fails_loses_no_answer_but_no_feedback_is_confirmed(
     assert topics(post(client, order_sign()))[0] == "renalDose"
     assert_problem(post(client, {"feedback": [{"card": "x", "outcome": "overridden"}]}, f"{SIGN}/feedback"), 500)
     events = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
-    assert events == ["cards not kept", "call", "bug", "feedback"]
+    assert events == ["call not kept", "call", "bug", "feedback"]
 
 
 # --------------------------------------------------------------------------------------------------------------------

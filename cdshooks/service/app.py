@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, date, datetime
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from threading import BoundedSemaphore
@@ -26,6 +27,7 @@ from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 from cdshooks.errors import BadRequest, CdsError, ConfigurationError, TooLarge
 from cdshooks.pipeline import evaluate
 from cdshooks.service import audit, repeats
+from cdshooks.service.canaries import read_canaries, silent_rules
 from cdshooks.service.config import Client, Settings, load_settings
 from cdshooks.service.logs import json_lines, locations, make_meters, shortened
 from cdshooks.service.pages import register_pages
@@ -68,6 +70,7 @@ def create_app(
         from cdshooks.medicine.knowledge import load_knowledge
 
         knowledge = load_knowledge(settings.mappings)
+    canaries = read_canaries(settings.mappings)
     store = open_store(settings.database)
     key = audit.audit_key(store, settings.audit_key)
     log = json_lines(sys.stderr)
@@ -80,6 +83,14 @@ def create_app(
 
     def clinical_date() -> date:
         return fixed_today or datetime.now(zone).date()
+
+    @cache
+    def silent() -> tuple[str, ...]:
+        """The rules that give no card for their canary; judged once, told once."""
+        rules = silent_rules(knowledge, canaries)
+        if rules:
+            log.error("canaries silent", rules=rules, knowledge=knowledge.version)
+        return rules
 
     services = orjson.dumps(discovery(knowledge.prefetch_queries))
 
@@ -187,7 +198,15 @@ def create_app(
     def smart_callback() -> Response:
         return problem(HTTPStatus.BAD_REQUEST, "unknown state; launch the app again", field="state")
 
-    register_pages(app, settings=settings, knowledge=knowledge, store=store, meters=meters, clinical_date=clinical_date)
+    register_pages(
+        app,
+        settings=settings,
+        knowledge=knowledge,
+        store=store,
+        meters=meters,
+        clinical_date=clinical_date,
+        silent=silent,
+    )
 
     @app.errorhandler(BadRequest)
     def _bad_request(error: BadRequest) -> Response:

@@ -206,9 +206,11 @@ def in_words(report: Report) -> str:
 
 def _table(lines: Sequence[Any]) -> Table:
     table = Table(title=TITLES[type(lines[0])], title_justify="left")
-    for field in fields(lines[0]):
+    for place, field in enumerate(fields(lines[0])):
         number = field.type in (int, float | None)
-        table.add_column(_words(field.name), justify="right" if number else "left", overflow="fold")
+        table.add_column(
+            _words(field.name), justify="right" if number else "left", overflow="fold", no_wrap=place == 0 or number
+        )
     for line in lines:
         table.add_row(*_texts(line))
     return table

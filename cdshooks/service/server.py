@@ -92,6 +92,7 @@ def _in_worker(make_app: Callable[..., Flask], settings: Settings, knowledge: Kn
     """The application, warm: nobody's first call waits for imports, and collections skip what lives for ever."""
     app = make_app(settings, knowledge=knowledge)
     warm_up()
+    app.test_client().get("/health/ready")  # the canaries are judged now, not when somebody first asks
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
