@@ -5,6 +5,8 @@ Imports stand inside the commands, so that a light one does not wait for the web
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,8 +165,8 @@ def audit_verify(config: Path | None) -> None:
     """
     from cdshooks.service import audit as ledger
 
-    settings, store = _store(config)
-    found = ledger.verify(store, [ledger.audit_key(store, settings.audit_key)])
+    with _store(config) as (settings, store):
+        found = ledger.verify(store, [ledger.audit_key(store, settings.audit_key)])
     click.echo(f"{found.entries} entries hold, head {found.head}")
     if found.other_keys:
         click.echo(f"{found.other_keys} of them were made with another key, and could not be looked at")
@@ -184,9 +186,9 @@ def audit_export(config: Path | None, since: datetime | None, until: datetime | 
     from cdshooks.service import audit as ledger
     from cdshooks.wire.audit_event import audit_event
 
-    _, store = _store(config)
-    for entry in ledger.entries(store, since=_utc(since), until=_utc(until)):
-        click.echo(orjson.dumps(audit_event(entry)))
+    with _store(config) as (_, store):
+        for entry in ledger.entries(store, since=_utc(since), until=_utc(until)):
+            click.echo(orjson.dumps(audit_event(entry)))
 
 
 @main.group()
@@ -209,10 +211,10 @@ def report_feedback(
     from cdshooks.medicine.knowledge import load_knowledge
     from cdshooks.service import report as reports
 
-    settings, store = _store(config)
-    offered = load_knowledge(settings.mappings).cards.override_reasons
-    meanings = {reason.code: reason.display for reason in offered}
-    made = reports.make_report(store, meanings, since=_utc(since), until=_utc(until))
+    with _store(config) as (settings, store):
+        offered = load_knowledge(settings.mappings).cards.override_reasons
+        meanings = {reason.code: reason.display for reason in offered}
+        made = reports.make_report(store, meanings, since=_utc(since), until=_utc(until))
     if folder is None and page is None:
         reports.draw(made, Console())
     written = reports.write_csv(made, folder) if folder else ()
@@ -245,12 +247,17 @@ def replay(folder: Path, against: Path, as_json: bool, config: Path | None, toda
     replays.run(folder, against, settings=settings, today=day, as_json=as_json)
 
 
-def _store(config: Path | None) -> "tuple[Settings, Store]":
-    """The settings and the database they name."""
+@contextmanager
+def _store(config: Path | None) -> "Iterator[tuple[Settings, Store]]":
+    """The settings and the database they name, open for the block."""
     from cdshooks.service.store import open_store
 
     settings = _settings(config)
-    return settings, open_store(settings.database)
+    store = open_store(settings.database)
+    try:
+        yield settings, store
+    finally:
+        store.dispose()
 
 
 def _utc(day: datetime | None) -> datetime | None:

@@ -95,6 +95,7 @@ def create_app(
     services = orjson.dumps(discovery(knowledge.prefetch_queries))
 
     app = Flask(__name__)
+    app.extensions["store"] = store  # so that whoever made the application can close it
     app.wsgi_app = _clean_path(app.wsgi_app)  # type: ignore[method-assign, assignment]
     app.jinja_options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
     service_rule = "/cds-services/<any(" + ",".join(f'"{service.id}"' for service in SERVICES) + "):service>"
