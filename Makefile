@@ -10,7 +10,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --no-stri
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo serve test lint fmt types imports yaml knowledge canaries docker pytest oracle bench lock clean
+.PHONY: help setup demo serve test lint fmt types imports yaml knowledge canaries docker pytest oracle torture bench lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,10 @@ pytest: $(STAMP) ## the tests
 
 oracle: $(STAMP) ## a million random orders against a second, independent opinion
 	@$(BIN)/python -m tests.oracle --cases 1000000
+
+torture: $(STAMP) ## 200 kills during 20,000 confirmed reports, on SQLite and on PostgreSQL (about half an hour)
+	@$(BIN)/python tests/torture.py --database sqlite
+	@$(BIN)/python tests/torture.py --database postgresql
 
 bench: $(STAMP) ## how long a verdict takes
 	@$(BIN)/python bench/run.py

@@ -10,7 +10,6 @@ slipped in shows (`verify`). Entries cut off at the end show only against the he
 
 import hashlib
 import hmac
-import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from sqlalchemy import (
 )
 
 from cdshooks import __version__
+from cdshooks.service.logs import UUID
 from cdshooks.service.store import TABLES, reading, unless_there
 
 AUDIT: Final = Table(
@@ -70,7 +70,6 @@ CONTENT: Final = tuple(str(column.name) for column in AUDIT.columns if column.na
 CHAIN_LOCK: Final = 0x434D5602  # PostgreSQL: one replica appends at a time
 START: Final = "0" * 64
 PAGE: Final = 1000
-UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,8 @@ FIELDS: Final = (
     "message",
 )
 
+UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
 
 def json_lines(stream: TextIO) -> FilteringBoundLogger:
     """A logger that writes one JSON object for each event to `stream`."""
@@ -69,8 +71,8 @@ def _only_known_fields(_logger: object, _method: str, fields: MutableMapping[str
 
 
 def shortened(identifier: str) -> str:
-    """The beginning of an id that came from outside: enough to find a call, too little to carry data or markup."""
-    return re.sub(r"[^0-9A-Za-z-]", "", identifier)[:8]
+    """The beginning of a call's id: enough to find it. One that is no UUID may be anything, a name too: not written."""
+    return identifier[:8] if UUID.fullmatch(identifier) else "no-uuid"
 
 
 def locations(error: BaseException) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import base64
 import csv
 import hashlib
 import re
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -305,6 +306,8 @@ def _bars(labels: Sequence[str], series: Mapping[str, Sequence[float | None]]) -
     import pygal
     from pygal.style import Style
 
+    # It hooks itself into every later import for plug-ins that are not used here, in a way that Python warns about.
+    sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != pygal.__name__]
     style = Style(
         background="white", plot_background="white", colors=("#2a7f62", "#c0562f", "#b8b8b8"), font_family="sans-serif"
     )
