@@ -150,7 +150,8 @@ def _judge(address: str, tally: Tally, *, writes: int, kills: int, console: Cons
     console.print(
         f"{store.dialect.name}: {kills} kills, {len(tally.confirmed)} reports confirmed, {len(kept)} kept, "
         f"{len(lost)} lost, {len(doubled)} doubled; {tally.broken_off} broken off and sent again, "
-        f"refused: {dict(tally.refused) or 'none'}; audit: {chain.entries} entries, {chain.broken or 'the chain holds'}",
+        f"refused: {dict(tally.refused) or 'none'}; "
+        f"audit: {chain.entries} entries, {chain.broken or 'the chain holds'}",
         soft_wrap=True,
     )
     problems = [f"lost: {number}" for number in lost] + [f"doubled: {card}" for card in doubled]
