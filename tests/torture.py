@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -64,7 +64,8 @@ def service(address: str, port: int, log: Path) -> Iterator[subprocess.Popen[byt
     try:
         yield process
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has ended, as it was told to
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
