@@ -48,8 +48,8 @@ imports: $(STAMP) ## the layers: imports point one way
 	@$(BIN)/lint-imports --no-logo
 
 yaml: $(STAMP) ## style of the YAML files
-	@echo "== yamllint mappings tests"
-	@$(BIN)/yamllint --strict mappings tests
+	@echo "== yamllint mappings tests deploy"
+	@$(BIN)/yamllint --strict mappings tests deploy
 
 knowledge: $(STAMP) ## the clinical data in mappings/
 	@echo "== cdshooks knowledge check"
