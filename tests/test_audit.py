@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from fhir.resources.R4B.auditevent import AuditEvent
 from flask.testing import FlaskClient
 from scenario import Json, load_scenarios, render
-from sqlalchemy import Engine, delete, select, text, update
+from sqlalchemy import Engine, delete, func, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from cdshooks import __version__
@@ -24,6 +24,7 @@ from cdshooks.cli import main
 from cdshooks.medicine import checks
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.service import audit
+from cdshooks.service import store as store_module
 from cdshooks.service.app import create_app
 from cdshooks.service.audit import AUDIT, Entry
 from cdshooks.service.config import Settings
@@ -243,6 +244,25 @@ def test_every_call_and_report_is_in_it(knowledge: Knowledge, address: str, mode
     for private in ("pat-1", "Testperson", "Quillfeather", "Practitioner", "no uuid"):
         assert private not in kept
     store.dispose()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"card": "a\0b", "overrideReason": {"userComment": "\0", "reason": {"code": "\0", "display": "\0"}}},
+        {"card": "x" * 50_000, "outcomeTimestamp": "y" * 50_000, "acceptedSuggestions": [{"id": "z" * 50_000}]},
+        {"card": "\U0001f600\u202e' OR 1=1 --", "overrideReason": {"userComment": "%s {} \\"}},
+    ],
+    ids=["NUL", "long", "odd"],
+)
+def test_whatever_stands_in_a_report_it_is_kept(knowledge: Knowledge, address: str, entry: Json) -> None:
+    told = {"feedback": [entry | {"outcome": "overridden"}]}
+    with service(knowledge, database=address) as client:
+        for _ in range(2):
+            answer = client.post(FEEDBACK, json=told)
+            assert (answer.status_code, answer.get_json()) == (200, {"kept": 1, "matched": 0})
+        with client.application.extensions["store"].connect() as connection:
+            assert connection.scalar(select(func.count()).select_from(store_module.FEEDBACK)) == 1
 
 
 def test_a_check_that_could_not_run_is_in_it(

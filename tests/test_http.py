@@ -35,6 +35,7 @@ from cdshooks.service import app as app_module
 from cdshooks.service.app import create_app
 from cdshooks.service.config import Client, Limits, Settings, Smart
 from cdshooks.service.logs import json_lines
+from cdshooks.service.store import keep_feedback
 from cdshooks.wire.hooks import SERVICES
 
 TODAY = date(2026, 3, 2)
@@ -684,6 +685,38 @@ def test_feedback_on_an_unknown_card_is_kept_unmatched(client: FlaskClient, entr
 )
 def test_malformed_feedback_is_400(client: FlaskClient, body: Any) -> None:
     assert_problem(post(client, body, f"{SIGN}/feedback"), 400)
+
+
+def test_more_reports_than_the_queue_waiting_are_503_at_once(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that hangs: reports wait in their own queue, and verdicts are not held up."""
+    monkeypatch.setattr(app_module, "FEEDBACK_AT_ONCE", 1)
+    app = make(limits=Limits(queue=1))
+    go, running, keep = Event(), Event(), keep_feedback
+
+    def held(*arguments: Any, **options: Any) -> Any:
+        running.set()
+        go.wait(10)
+        return keep(*arguments, **options)
+
+    def report(number: int) -> TestResponse:
+        return post(
+            app.test_client(), {"feedback": [{"card": f"c{number}", "outcome": "accepted"}]}, f"{SIGN}/feedback"
+        )
+
+    monkeypatch.setattr(app_module, "keep_feedback", held)
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(report, 0)
+        running.wait(10)
+        others = [pool.submit(report, number) for number in range(1, 5)]
+        while sum(other.done() for other in others) < 3:
+            time.sleep(0.005)
+        for response in (other.result() for other in others if other.done()):
+            assert_problem(response, 503)
+            assert response.headers["Retry-After"].isdigit()
+        go.set()
+        assert [first.result().status_code, *sorted(other.result().status_code for other in others)] == [
+            200, 200, 503, 503, 503,
+        ]  # fmt: skip
 
 
 def test_too_many_feedback_entries_are_413(make: Make) -> None:

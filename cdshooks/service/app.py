@@ -76,7 +76,7 @@ def create_app(
     log = json_lines(sys.stderr)
     meters = make_meters([service.id for service in SERVICES])
     turn = bounded(os.cpu_count() or 1, settings.limits.queue)
-    feedback_turn = bounded(FEEDBACK_AT_ONCE, settings.limits.queue)  # its own: a slow disk holds no verdict up
+    feedback_turn = bounded(FEEDBACK_AT_ONCE, settings.limits.queue)  # neither takes the other's places
     limits = settings.limits
     zone = ZoneInfo(settings.timezone)
     fixed_today = today or settings.today
@@ -159,7 +159,7 @@ def create_app(
             knowledge_version=knowledge.version,
         )
         try:
-            with store.begin() as connection:
+            with meters.keeping.time(), store.begin() as connection:
                 keep_cards(
                     connection, shown, service=service, knowledge_version=knowledge.version, at=at, shown=visible
                 )
@@ -179,7 +179,8 @@ def create_app(
             raise TooLarge(f"more than {limits.max_entries} entries; send them in several requests", "feedback")
         client: Client | None = g.get("client")
         at = datetime.now(UTC)
-        with feedback_turn(), store.begin() as connection:  # on disk when the block ends, and only then answered
+        # On disk when the block ends, and only then answered.
+        with feedback_turn(), meters.keeping.time(), store.begin() as connection:
             kept, matched = keep_feedback(connection, entries, service=service, at=at)
             asker = audit.asker(key, client=client.name if client else "")
             entry = audit.Entry(event="feedback", service=service, asker=asker, feedback=kept)

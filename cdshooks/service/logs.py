@@ -99,6 +99,7 @@ class Meters:
     feedback: Counter
     failures: Counter
     not_kept: Counter
+    keeping: Histogram
 
 
 def make_meters(services: Sequence[str]) -> Meters:
@@ -119,6 +120,12 @@ def make_meters(services: Sequence[str]) -> Meters:
         cards=Counter("cdshooks_cards", "Cards found.", ("topic", "indicator"), registry=registry),
         feedback=Counter("cdshooks_feedback", "Feedback entries kept.", ("service", "matched"), registry=registry),
         failures=Counter("cdshooks_check_failures", "Checks that could not be run.", registry=registry),
+        keeping=Histogram(
+            "cdshooks_keeping_seconds",
+            "Time to write a call or a report to the database, commit included.",
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+            registry=registry,
+        ),
         not_kept=Counter("cdshooks_calls_not_kept", "Calls answered but not kept in the database.", registry=registry),
     )
     for service in services:

@@ -138,7 +138,7 @@ def openapi(base: str) -> dict[str, Any]:
                 "requestBody": {"required": True, "content": _content("Feedback")},
                 "responses": {
                     "200": {"description": "Kept; a repeated entry is kept once.", "content": _content("Kept")},
-                    **_problems("400", "413", "415", "500"),
+                    **_problems("400", "413", "415", "500", "503"),
                 },
             }
         }

@@ -81,8 +81,8 @@ SAFE_SQLITE: Final = (3, 51, 3)  # before it, two processes that write could in 
 CARD_LENGTH: Final = 200  # characters kept of a card id that is not ours; an index takes no page of text
 UPGRADE: Final = "run `cdshooks database upgrade` with the same settings, then start again"
 
-# A store that does not answer must not hold a clinician up. The third ends the transaction of a replica that stopped
-# in the middle of one, which would keep all others from writing.
+# A store that does not answer must not hold a clinician up. The last of the options ends the transaction of a replica
+# that stopped in the middle of one, which would keep all others from writing.
 POSTGRESQL_LIMITS: Final = {
     "connect_timeout": 2,  # seconds
     "tcp_user_timeout": 3000,  # milliseconds
@@ -90,7 +90,7 @@ POSTGRESQL_LIMITS: Final = {
         "-c statement_timeout=2000 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=5000 -c timezone=UTC"
     ),
 }
-WAIT_FOR_CONNECTION_S: Final = 5
+WAIT_FOR_CONNECTION_S: Final = 2
 
 
 def sqlite_module() -> ModuleType:
@@ -182,13 +182,14 @@ def _engine(url: URL) -> Engine:
             "poolclass": QueuePool,
             "pool_size": 1,
             "max_overflow": 0,
-            "connect_args": {"check_same_thread": False},
+            "connect_args": {"check_same_thread": False, "timeout": WAIT_FOR_CONNECTION_S},
         }
         if lite
-        else {"pool_pre_ping": True, "pool_timeout": WAIT_FOR_CONNECTION_S, "connect_args": POSTGRESQL_LIMITS}
+        else {"pool_pre_ping": True, "connect_args": POSTGRESQL_LIMITS}
     )
     store = create_engine(
         url,
+        pool_timeout=WAIT_FOR_CONNECTION_S,
         hide_parameters=True,  # errors are logged, values are not
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,
