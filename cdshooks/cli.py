@@ -253,7 +253,7 @@ def _store(config: Path | None) -> "Iterator[tuple[Settings, Store]]":
     from cdshooks.service.store import open_store
 
     settings = _settings(config)
-    store = open_store(settings.database)
+    store = open_store(settings.database, create=False)
     try:
         yield settings, store
     finally:

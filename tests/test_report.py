@@ -188,3 +188,12 @@ def test_no_way_to_show_it_holds_a_comment_or_words_of_a_reason(store: Engine, a
     shown += "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "csv").iterdir())
     for private in ("Quetzalcoatlus", "MRN4711zz", "my own words"):
         assert private not in shown
+
+
+def test_a_database_that_is_not_there_is_no_empty_report(tmp_path: Path) -> None:
+    missing = tmp_path / "elsewhere.db"
+    for command in (["report", "feedback"], ["audit", "verify"], ["audit", "export"]):
+        done = CliRunner().invoke(main, command, env={"CDSHOOKS_DATABASE": f"sqlite:///{missing}"})
+        assert done.exit_code == 2
+        assert "there is no file" in done.output
+    assert not missing.exists()

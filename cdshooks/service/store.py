@@ -11,6 +11,7 @@ import hashlib
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -114,13 +115,15 @@ def sqlite_warning(store: Engine) -> str:
     )
 
 
-def open_store(address: str) -> Engine:
+def open_store(address: str, *, create: bool = True) -> Engine:
     """Open the database at a SQLAlchemy address. SQLite is brought up to date; PostgreSQL has to be up to date.
+
+    Without `create`, a SQLite file that is not there is an error: who reads a report would take it for an empty one.
 
     Raises:
         ConfigurationError: the address cannot be used, or the tables are not those of this version; holds no password.
     """
-    store, found = _reach(address)
+    store, found = _reach(address, create=create)
     if found == REVISION:
         return store
     if store.dialect.name == "sqlite":
@@ -148,8 +151,11 @@ def _remedy(found: str) -> str:
     return UPGRADE if found < REVISION else "a newer version of the service was here: run that one, or a newer one"
 
 
-def _reach(address: str) -> tuple[Engine, str]:
+def _reach(address: str, *, create: bool = True) -> tuple[Engine, str]:
     """The engine, and the step its tables are at ("" when there are none)."""
+    place = address.removeprefix("sqlite:///")
+    if not create and place != address and not Path(place).is_file():
+        raise ConfigurationError(f"database: there is no file {place}; check --config and CDSHOOKS_DATABASE")
     try:
         store = _engine(make_url(address))
     except ModuleNotFoundError as error:
