@@ -8,12 +8,13 @@ from typing import Any
 
 import pg_server
 import pytest
-from flask import Flask, g
+from flask import Flask
 from flask.testing import FlaskClient
 from scenario import Json, Scenario, breaches, load_scenarios, render
 from sqlalchemy import Engine, func, select
 
 from cdshooks.medicine.knowledge import Knowledge
+from cdshooks.service import app as app_module
 from cdshooks.service import audit, repeats
 from cdshooks.service.app import create_app
 from cdshooks.service.config import Client, Settings
@@ -46,18 +47,15 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def make(address: str, knowledge: Knowledge) -> Iterator[Make]:
-    """The service as one client calls it, after its token has been verified."""
+def make(address: str, knowledge: Knowledge, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """The service as one client calls it, as if a token had told which."""
     apps: list[Flask] = []
 
     def made(client: Client, **settings: Any) -> FlaskClient:
         app: Flask = create_app(Settings(database=address, **settings), knowledge=knowledge, today=SCENARIO.today)
         apps.append(app)
 
-        @app.before_request
-        def _known() -> None:
-            g.client = client
-
+        monkeypatch.setattr(app_module, "ANYBODY", client)
         return app.test_client()
 
     yield made

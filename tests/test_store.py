@@ -100,7 +100,7 @@ def test_a_card_is_kept_once_with_what_tells_its_advice(store: Engine) -> None:
 
 def test_no_column_can_name_a_patient() -> None:
     columns = {f"{table.name}.{column.name}" for table in TABLES.tables.values() for column in table.columns}
-    assert columns - {"seen_tokens.issuer", "seen_tokens.jti", "seen_tokens.expires_at"} == {
+    assert columns - {"seen_tokens.token", "seen_tokens.ends_at"} == {
         *(f"cards.{name}" for name in (
             "uuid", "service", "topic", "indicator", "rules", "knowledge_version", "created_at", "shown")),
         *(f"feedback.{name}" for name in (
@@ -202,7 +202,7 @@ def test_the_newest_step_is_the_one_that_a_start_looks_for() -> None:
 
 def test_tokens_already_seen_have_a_table(store: Engine) -> None:
     with store.begin() as connection:
-        put = text("INSERT INTO seen_tokens (issuer, jti, expires_at) VALUES ('i', 'j', '2026-03-02 10:00:00')")
+        put = text("INSERT INTO seen_tokens (token, ends_at) VALUES ('digest', 1795717800)")
         connection.execute(put)
         with pytest.raises(IntegrityError), connection.begin_nested():
             connection.execute(put)

@@ -28,7 +28,7 @@ from cdshooks.errors import BadRequest, CdsError, ConfigurationError, TooLarge
 from cdshooks.pipeline import evaluate
 from cdshooks.service import audit, repeats
 from cdshooks.service.canaries import read_canaries, silent_rules
-from cdshooks.service.config import Client, Settings, load_settings
+from cdshooks.service.config import ANYBODY, Settings, load_settings
 from cdshooks.service.logs import json_lines, locations, make_meters, shortened
 from cdshooks.service.pages import register_pages
 from cdshooks.service.store import keep_cards, keep_feedback, open_store, reading
@@ -114,6 +114,7 @@ def create_app(
 
     @app.post(service_rule)
     def call(service: str) -> Response:
+        caller = ANYBODY
         body = read_body(limits.body_bytes)
         g.started = perf_counter()  # how long a client takes to send says nothing about us
         with turn():
@@ -122,12 +123,9 @@ def create_app(
             )
             g.told["hook_instance"] = shortened(hook_call.hook_instance)
             answer = evaluate(hook_call, knowledge=knowledge, today=clinical_date(), zone=zone)
-        client: Client | None = g.get("client")  # who calls, where calls are signed
-        asker = audit.asker(
-            key, client=client.name if client else "", user=hook_call.user_id, patient=hook_call.patient_id
-        )
+        asker = audit.asker(key, client=caller.name, user=hook_call.user_id, patient=hook_call.patient_id)
         at, cards, visible = datetime.now(UTC), answer.cards, settings.mode == "show"
-        if visible and client and client.repeats == "note" and hook_call.hook == repeats.SHRINKS:
+        if visible and caller.repeats == "note" and hook_call.hook == repeats.SHRINKS:
             try:
                 with reading(store).connect() as connection:
                     cards = repeats.shrink(connection, key, cards, asker=asker, at=at)
@@ -163,7 +161,7 @@ def create_app(
                 keep_cards(
                     connection, shown, service=service, knowledge_version=knowledge.version, at=at, shown=visible
                 )
-                if visible and client and client.repeats == "note" and hook_call.hook == repeats.SHOWS:
+                if visible and caller.repeats == "note" and hook_call.hook == repeats.SHOWS:
                     repeats.remember(connection, key, cards, asker=asker, at=at)
                 audit.append(connection, key, entry, at=at)
         except SQLAlchemyError as error:  # the clinician needs the answer more than we need the record of it
@@ -174,15 +172,15 @@ def create_app(
 
     @app.post(service_rule + "/feedback")
     def feedback(service: str) -> Response:
+        caller = ANYBODY
         entries = read_feedback(read_body(limits.body_bytes))
         if len(entries) > limits.max_entries:
             raise TooLarge(f"more than {limits.max_entries} entries; send them in several requests", "feedback")
-        client: Client | None = g.get("client")
         at = datetime.now(UTC)
         # On disk when the block ends, and only then answered.
         with feedback_turn(), meters.keeping.time(), store.begin() as connection:
             kept, matched = keep_feedback(connection, entries, service=service, at=at)
-            asker = audit.asker(key, client=client.name if client else "")
+            asker = audit.asker(key, client=caller.name)
             entry = audit.Entry(event="feedback", service=service, asker=asker, feedback=kept)
             audit.append(connection, key, entry, at=at)
         meters.feedback.labels(service, "yes").inc(matched)

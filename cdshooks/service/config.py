@@ -106,6 +106,9 @@ class Client(_Table):
         return self
 
 
+ANYBODY: Final = Client.model_construct(name="", iss="")  # who calls an open service: nothing is configured for them
+
+
 class Smart(_Table):
     """The SMART app: who it is, where it comes back to, which FHIR servers may launch it, which pages may frame it."""
 

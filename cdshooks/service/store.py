@@ -91,7 +91,7 @@ POSTGRESQL_LIMITS: Final = {
         "-c statement_timeout=2000 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=5000 -c timezone=UTC"
     ),
 }
-WAIT_FOR_CONNECTION_S: Final = 2
+WAIT_FOR_CONNECTION_S: Final = 5
 
 
 def sqlite_module() -> ModuleType:

@@ -60,7 +60,7 @@ def upgrade() -> None:
     op.create_index("ix_sights_at", "sights", ["at"])
     op.create_table(
         "seen_tokens",
-        sa.Column("issuer", sa.Text, primary_key=True),
-        sa.Column("jti", sa.Text, primary_key=True),
-        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("token", sa.String, primary_key=True),
+        sa.Column("ends_at", sa.BigInteger, nullable=False),
     )
+    op.create_index("ix_seen_tokens_ends_at", "seen_tokens", ["ends_at"])
