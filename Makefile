@@ -48,12 +48,15 @@ imports: $(STAMP) ## the layers: imports point one way
 	@$(BIN)/lint-imports --no-logo
 
 yaml: $(STAMP) ## style of the YAML files
-	@echo "== yamllint mappings tests"
-	@$(BIN)/yamllint --strict mappings tests
+	@echo "== yamllint mappings tests deploy"
+	@$(BIN)/yamllint --strict mappings tests deploy
 
 knowledge: $(STAMP) ## the clinical data in mappings/
 	@echo "== cdshooks knowledge check"
 	@$(BIN)/cdshooks knowledge check
+
+canaries: $(STAMP) ## make mappings/canaries.json again from the scenarios
+	@$(BIN)/python tests/canaries.py
 
 docker: $(STAMP) ## lint of the Dockerfile
 	@echo "== hadolint Dockerfile"
@@ -70,6 +73,10 @@ test-integration: $(STAMP) ## the tests against a real FHIR server (HAPI FHIR JP
 
 oracle: $(STAMP) ## a million random orders against a second, independent opinion
 	@$(BIN)/python -m tests.oracle --cases 1000000
+
+torture: $(STAMP) ## 200 kills during 20,000 confirmed reports, on SQLite and on PostgreSQL (about half an hour)
+	@$(BIN)/python tests/torture.py --database sqlite
+	@$(BIN)/python tests/torture.py --database postgresql
 
 bench: $(STAMP) ## how long a verdict takes
 	@$(BIN)/python bench/run.py

@@ -1,11 +1,13 @@
-"""The command line: `cdshooks serve | check | lint | demo | knowledge`. Thin: a command calls one function elsewhere.
+"""The command line. Thin: every command calls one function elsewhere.
 
 Imports stand inside the commands, so that a light one does not wait for the web server.
 """
 
 import os
 import sys
-from datetime import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from cdshooks.errors import CdsError
 if TYPE_CHECKING:
     from cdshooks.medicine.knowledge import Knowledge
     from cdshooks.service.config import Settings
+    from cdshooks.service.store import Store
 
 DATE = click.DateTime(("%Y-%m-%d",))
 
@@ -106,8 +109,11 @@ def knowledge() -> None:
 def knowledge_check(folder: Path | None) -> None:
     """Validate the built-in knowledge, or the copy in FOLDER. Exit code 2 when it cannot be used."""
     from cdshooks.medicine.knowledge import load_knowledge
+    from cdshooks.service.canaries import check_canaries
 
-    click.echo(_counts(load_knowledge(folder)))
+    loaded = load_knowledge(folder)
+    orders = check_canaries(loaded, folder)
+    click.echo(f"{_counts(loaded)}; {orders} canary orders give their cards")
 
 
 @knowledge.command("list")
@@ -144,6 +150,135 @@ def knowledge_show(rule_id: str) -> None:
     if not found:
         raise click.UsageError(f"no rule {rule_id!r}; `cdshooks knowledge list` names them all")
     click.echo(in_words(loaded, found[0]))
+
+
+@main.group()
+def database() -> None:
+    """Look after the database."""
+
+
+@database.command("upgrade")
+@click.option("--config", "config", type=click.Path(path_type=Path), help="TOML file; else CDSHOOKS_CONFIG.")
+def database_upgrade(config: Path | None) -> None:
+    """Bring the tables up to this version. Run it once before new replicas start on PostgreSQL."""
+    from cdshooks.service.store import upgrade_store
+
+    before, after = upgrade_store(_settings(config).database)
+    click.echo(f"database: step {after}" + (", as before" if before == after else f" (before: {before or 'empty'})"))
+
+
+@main.group()
+def audit() -> None:
+    """Look at the audit: what was asked, what was found, shown or silent."""
+
+
+@audit.command("verify")
+@click.option("--config", "config", type=click.Path(path_type=Path), help="TOML file; else CDSHOOKS_CONFIG.")
+def audit_verify(config: Path | None) -> None:
+    """Look at every link of the chain. Exit code 1 when one is broken.
+
+    Entries cut off at the end show by comparing the head with the one that a start has written to the log.
+    """
+    from cdshooks.service import audit as ledger
+
+    with _store(config) as (settings, store):
+        found = ledger.verify(store, [ledger.audit_key(store, settings.audit_key)])
+    click.echo(f"{found.entries} entries hold, head {found.head}")
+    if found.other_keys:
+        click.echo(f"{found.other_keys} of them were made with another key, and could not be looked at")
+    if found.broken:
+        click.echo(f"broken: {found.broken}", err=True)
+        sys.exit(1)
+
+
+@audit.command("export")
+@click.option("--config", "config", type=click.Path(path_type=Path), help="TOML file; else CDSHOOKS_CONFIG.")
+@click.option("--since", type=DATE, help="From this day on (UTC).")
+@click.option("--until", type=DATE, help="Up to the day before this one (UTC).")
+def audit_export(config: Path | None, since: datetime | None, until: datetime | None) -> None:
+    """Write the entries as FHIR R4 AuditEvent, one a line, to standard output."""
+    import orjson
+
+    from cdshooks.service import audit as ledger
+    from cdshooks.wire.audit_event import audit_event
+
+    with _store(config) as (_, store):
+        for entry in ledger.entries(store, since=_utc(since), until=_utc(until)):
+            click.echo(orjson.dumps(audit_event(entry)))
+
+
+@main.group()
+def report() -> None:
+    """Count what became of the cards."""
+
+
+@report.command("feedback")
+@click.option("--config", "config", type=click.Path(path_type=Path), help="TOML file; else CDSHOOKS_CONFIG.")
+@click.option("--since", type=DATE, help="From this day on (UTC).")
+@click.option("--until", type=DATE, help="Up to the day before this one (UTC).")
+@click.option("--csv", "folder", type=click.Path(file_okay=False, path_type=Path), help="Write CSV files there.")
+@click.option("--html", "page", type=click.Path(dir_okay=False, path_type=Path), help="Write a page with plots.")
+def report_feedback(
+    config: Path | None, since: datetime | None, until: datetime | None, folder: Path | None, page: Path | None
+) -> None:
+    """Acceptance and overrides per rule and reason, and alerts per 100 orders."""
+    from rich.console import Console
+
+    from cdshooks.medicine.knowledge import load_knowledge
+    from cdshooks.service import report as reports
+
+    with _store(config) as (settings, store):
+        offered = load_knowledge(settings.mappings).cards.override_reasons
+        meanings = {reason.code: reason.display for reason in offered}
+        made = reports.make_report(store, meanings, since=_utc(since), until=_utc(until))
+    if folder is None and page is None:
+        reports.draw(made, Console())
+    written = reports.write_csv(made, folder) if folder else ()
+    if page:
+        page.write_text(reports.page(made), encoding="utf-8")
+        written = (*written, page)
+    for path in written:
+        click.echo(path)
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--against",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Another copy of mappings/.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the difference as JSON, every request named.")
+@click.option("--config", "config", type=click.Path(path_type=Path), help="TOML file; else CDSHOOKS_CONFIG.")
+@click.option("--today", type=DATE, help="Judge as of this date.")
+def replay(folder: Path, against: Path, as_json: bool, config: Path | None, today: datetime | None) -> None:
+    """Judge the stored requests in DIR under two versions of the knowledge, and show what differs per rule."""
+    from zoneinfo import ZoneInfo
+
+    from cdshooks.service import replay as replays
+
+    settings = _settings(config, today=today)
+    day = settings.today or datetime.now(ZoneInfo(settings.timezone)).date()
+    replays.run(folder, against, settings=settings, today=day, as_json=as_json)
+
+
+@contextmanager
+def _store(config: Path | None) -> "Iterator[tuple[Settings, Store]]":
+    """The settings and the database they name, open for the block."""
+    from cdshooks.service.store import open_store
+
+    settings = _settings(config)
+    store = open_store(settings.database, create=False)
+    try:
+        yield settings, store
+    finally:
+        store.dispose()
+
+
+def _utc(day: datetime | None) -> datetime | None:
+    """The beginning of a day."""
+    return day.replace(tzinfo=UTC) if day else None
 
 
 def _settings(config: Path | None, *, today: datetime | None = None, open_to_all: bool = False) -> "Settings":

@@ -28,6 +28,7 @@ class Answer:
     cards: list[dict[str, Any]]
     findings: tuple[Finding, ...]
     failures: tuple[tuple[str, Exception], ...]  # checks that raised
+    orders: tuple[str, ...] = ()  # the drug of each order judged
 
     @property
     def body(self) -> bytes:

@@ -14,6 +14,7 @@ from cdshooks.service.config import SCALARS, Limits, Settings, load_settings
 DOCUMENTED = """
 public_base = ""
 database    = "sqlite:///cdshooks.db"
+audit_key   = ""
 mappings    = ""
 overlay     = ""
 mode        = "show"

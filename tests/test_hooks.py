@@ -670,6 +670,12 @@ def test_an_overridden_card_in_every_vendors_form(override: Json) -> None:
         ({"overrideReason": {"reason": {"code": "x"}}}, 1, ""),
         ({"overrideReasons": [REASON, {"userComment": "and more"}]}, 1, "agreed; and more"),
         ({"overrideReasons": []}, 0, ""),
+        ({"overrideReasons": [REASON], "overrideReason": REASON}, 1, "agreed"),  # told twice, counted once
+        ({"overrideReasons": [REASON["reason"]]}, 1, ""),  # the bare Coding
+        ({"overrideReason": {"reason": {"coding": [{"code": "a"}, {"code": "b"}], "text": "t"}}}, 2, ""),
+        ({"overrideReason": {"reason": [{"code": "a"}, {"code": "b"}]}}, 2, ""),
+        ({"overrideReasons": [{"extension": {"com.example.reason": "x"}}]}, 0, ""),
+        ({"overrideReasons": [{"reason": {"code": 7, "display": "seven"}}]}, 1, ""),
     ],
 )
 def test_parts_of_an_override_may_be_absent(override: Json, reasons: int, comment: str) -> None:
@@ -680,6 +686,13 @@ def test_parts_of_an_override_may_be_absent(override: Json, reasons: int, commen
 @pytest.mark.parametrize("entry", [{}, {"card": None}, {"card": 7}, {"card": "", "extra": 1}])
 def test_an_entry_without_a_card_is_read_all_the_same(entry: Json) -> None:
     assert feedback({"outcome": "accepted"} | entry)[0].card == ""
+
+
+def test_nothing_of_an_entry_is_more_than_a_database_takes() -> None:
+    reason = {"reason": {"code": "a\0", "system": "\0", "display": "\0"}, "userComment": "b\0c"}
+    (entry,) = feedback({"card": "c\0", "outcome": "overridden", "outcomeTimestamp": "\0", "overrideReason": reason})
+    assert "\\x00" not in repr(entry)
+    assert entry.comment == "b\ufffdc"
 
 
 def test_several_entries_keep_their_order() -> None:

@@ -19,7 +19,7 @@ import cdshooks
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 LOCKS = ("requirements.txt", "requirements-dev.txt", "requirements-build.txt")
-NOT_IMPORTED_BY_NAME = {"fhir-resources", "tzdata"}  # loaded release by release; read by zoneinfo
+NOT_IMPORTED_BY_NAME = {"fhir-resources", "psycopg", "tzdata"}  # loaded by release; by SQLAlchemy; by zoneinfo
 
 
 def repository_files() -> list[Path]:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, date, datetime
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from threading import BoundedSemaphore
@@ -26,12 +27,14 @@ from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 from cdshooks.errors import BadRequest, CdsError, ConfigurationError, MissingPrefetch, TooLarge
 from cdshooks.model import Missing
 from cdshooks.pipeline import evaluate, lacking, unsent_queries
+from cdshooks.service import audit, repeats
+from cdshooks.service.canaries import read_canaries, silent_rules
 from cdshooks.service.clients import Reason, Refused, key_problems, open_door
 from cdshooks.service.config import ANYBODY, Client, Settings, load_settings
 from cdshooks.service.fhir_server import FhirReader, listed_base
 from cdshooks.service.logs import json_lines, locations, make_meters, shortened
 from cdshooks.service.pages import register_pages
-from cdshooks.service.store import keep_cards, keep_feedback, open_store
+from cdshooks.service.store import keep_cards, keep_feedback, open_store, reading
 from cdshooks.wire.hooks import (
     ALL_OBSERVATIONS,
     PUBLISHED_KEYS,
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
 HOOK_ENDPOINTS: Final = ("call", "feedback")
 LOOPBACK_ORIGIN: Final = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?")
 CALLED_PATH: Final = "cdshooks.called_path"  # in the WSGI environment: the path before it was cleaned
+FEEDBACK_AT_ONCE: Final = 4  # reports being written; they wait for one disk anyway
 PIECE: Final = 64 * 1024  # bytes asked for at once while a body is read
 DISCARDED: Final = 64 * 1024 * 1024  # bytes of a body over the limit that are read before it is refused
 
@@ -79,7 +83,9 @@ def create_app(
         from cdshooks.medicine.knowledge import load_knowledge
 
         knowledge = load_knowledge(settings.mappings)
+    canaries = read_canaries(settings.mappings)
     store = open_store(settings.database)
+    key = audit.audit_key(store, settings.audit_key)
     log = json_lines(sys.stderr)
     meters = make_meters([service.id for service in SERVICES])
     door = open_door(settings, store)
@@ -87,6 +93,7 @@ def create_app(
     for reason in Reason if door else ():
         meters.refused.labels(reason)
     turn = bounded(os.cpu_count() or 1, settings.limits.queue)
+    feedback_turn = bounded(FEEDBACK_AT_ONCE, settings.limits.queue)  # neither takes the other's places
     limits = settings.limits
     zone = ZoneInfo(settings.timezone)
     fixed_today = today or settings.today
@@ -95,9 +102,19 @@ def create_app(
         return fixed_today or datetime.now(zone).date()
 
     every_origin = [origin for client in settings.clients for origin in client.cors_origins]
+
+    @cache
+    def silent() -> tuple[str, ...]:
+        """The rules that give no card for their canary; judged once, told once."""
+        rules = silent_rules(knowledge, canaries)
+        if rules:
+            log.error("canaries silent", rules=rules, knowledge=knowledge.version)
+        return rules
+
     services = orjson.dumps(discovery(knowledge.prefetch_queries))
 
     app = Flask(__name__)
+    app.extensions["store"] = store  # so that whoever made the application can close it
     app.wsgi_app = _clean_path(app.wsgi_app)  # type: ignore[method-assign, assignment]
     app.jinja_options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
     service_rule = "/cds-services/<any(" + ",".join(f'"{service.id}"' for service in SERVICES) + "):service>"
@@ -167,33 +184,79 @@ def create_app(
                 fhir_release=caller.fhir_release,
                 profile=caller.profile,
             )
-        if caller.missing_data == "412" and settings.mode == "show" and (absent := lacking(answer)):
+        g.told["hook_instance"] = shortened(hook_call.hook_instance)
+        hook_call = completed(hook_call, caller, today)  # waits for others, so it takes nobody's turn
+        with turn():
+            answer = evaluate(
+                hook_call,
+                knowledge=knowledge,
+                today=today,
+                zone=zone,
+                fhir_release=caller.fhir_release,
+                profile=caller.profile,
+            )
+        asker = audit.asker(key, client=caller.name, user=hook_call.user_id, patient=hook_call.patient_id)
+        at, cards, visible = datetime.now(UTC), answer.cards, settings.mode == "show"
+        if visible and caller.missing_data == "412" and (absent := lacking(answer)):
             raise MissingPrefetch("\n".join(absent), "prefetch")
-        shown = [_record(card) for card in answer.cards]
+        if visible and caller.repeats == "note" and hook_call.hook == repeats.SHRINKS:
+            try:
+                with reading(store).connect() as connection:
+                    cards = repeats.shrink(connection, key, cards, asker=asker, at=at)
+            except SQLAlchemyError as error:  # then the clinician reads them in full once more
+                log.error("repeats not looked up", service=service, error=type(error).__name__, where=locations(error))
+        shown = [_record(card) for card in cards]
         g.told |= {
             "cards": len(shown),
             "topics": [card["topic"] for card in shown],
+            "shown": visible,
             "rules": sorted({rule for card in shown for rule in card["rules"]}),
         }
-        for check, error in answer.failures:
+        for check, raised in answer.failures:
             meters.failures.inc()
-            log.error("check failed", service=service, check=check, error=type(error).__name__, where=locations(error))
+            log.error(
+                "check failed", service=service, check=check, error=type(raised).__name__, where=locations(raised)
+            )
         for card in shown:
             meters.cards.labels(card["topic"], card["indicator"]).inc()
+        entry = audit.Entry(
+            event="call",
+            service=service,
+            asker=asker,
+            hook_instance=hook_call.hook_instance,
+            shown=visible,
+            orders=answer.orders,
+            cards=shown,
+            failures=[check for check, _ in answer.failures],
+            knowledge_version=knowledge.version,
+        )
         try:
-            keep_cards(store, shown, service=service, knowledge_version=knowledge.version, at=datetime.now(UTC))
+            with meters.keeping.time(), store.begin() as connection:
+                keep_cards(
+                    connection, shown, service=service, knowledge_version=knowledge.version, at=at, shown=visible
+                )
+                if visible and caller.repeats == "note" and hook_call.hook == repeats.SHOWS:
+                    repeats.remember(connection, key, cards, asker=asker, at=at)
+                audit.append(connection, key, entry, at=at)
         except SQLAlchemyError as error:  # the clinician needs the answer more than we need the record of it
-            log.error("cards not kept", service=service, error=type(error).__name__, where=locations(error))
+            meters.not_kept.inc()
+            log.error("call not kept", service=service, error=type(error).__name__, where=locations(error))
         meters.seconds.labels(service).observe(perf_counter() - g.started)
-        return json_answer(answer.body if settings.mode == "show" else b'{"cards":[]}')
+        return json_answer(orjson.dumps({"cards": cards if visible else []}))
 
     @app.post(service_rule + "/feedback")
     def feedback(service: str) -> Response:
-        admitted()
+        caller = admitted()
         entries = read_feedback(read_body(limits.body_bytes))
         if len(entries) > limits.max_entries:
             raise TooLarge(f"more than {limits.max_entries} entries; send them in several requests", "feedback")
-        matched = keep_feedback(store, entries, service=service, at=datetime.now(UTC))
+        at = datetime.now(UTC)
+        # On disk when the block ends, and only then answered.
+        with feedback_turn(), meters.keeping.time(), store.begin() as connection:
+            kept, matched = keep_feedback(connection, entries, service=service, at=at)
+            asker = audit.asker(key, client=caller.name)
+            entry = audit.Entry(event="feedback", service=service, asker=asker, feedback=kept)
+            audit.append(connection, key, entry, at=at)
         meters.feedback.labels(service, "yes").inc(matched)
         meters.feedback.labels(service, "no").inc(len(entries) - matched)
         g.told |= {"entries": len(entries), "matched": matched}
@@ -209,7 +272,15 @@ def create_app(
     def smart_callback() -> Response:
         return problem(HTTPStatus.BAD_REQUEST, "unknown state; launch the app again", field="state")
 
-    register_pages(app, settings=settings, knowledge=knowledge, store=store, meters=meters, clinical_date=clinical_date)
+    register_pages(
+        app,
+        settings=settings,
+        knowledge=knowledge,
+        store=store,
+        meters=meters,
+        clinical_date=clinical_date,
+        silent=silent,
+    )
 
     @app.errorhandler(Refused)
     def _refused(error: Refused) -> Response:

@@ -57,6 +57,7 @@ BASE: Final = r"^https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?(/[A-Za-
 Origin = Annotated[str, Field(pattern=ORIGIN)]
 Address = Annotated[str, Field(pattern=ADDRESS), AfterValidator(_without_slash)]
 Base = Annotated[str, Field(pattern=BASE), AfterValidator(_without_slash)]
+AuditKey = Annotated[str, Field(min_length=32)]  # characters; shorter ones can be tried out
 OptionalPath = Annotated[Path | None, BeforeValidator(_absent_when_empty)]
 
 
@@ -133,10 +134,14 @@ class Smart(_Table):
 
 
 class Settings(_Table):
-    """All settings. `today` fixes the clinical date (tests only); `database` may hold a password: never printed."""
+    """All settings. `today` fixes the clinical date (tests only).
+
+    `database` may hold a password, `audit_key` is a secret (what pseudonyms in the audit are made with): never printed.
+    """
 
     public_base: Annotated[Address | None, BeforeValidator(_absent_when_empty)] = None
     database: str = Field(default="sqlite:///cdshooks.db", min_length=1, repr=False)
+    audit_key: Annotated[AuditKey | None, BeforeValidator(_absent_when_empty)] = Field(default=None, repr=False)
     mappings: OptionalPath = None
     overlay: OptionalPath = None
     mode: Literal["show", "silent"] = "show"

@@ -154,8 +154,8 @@ def _on_envelope(call: HookCall, client: Client) -> Iterator[Remark]:
             CONFIG,
             f"fhir_bases = [{_quoted(base)}]",
         )
-    for key in call.prefetch.unreadable:
-        yield Remark(f"prefetch key {_shown(key)} holds no FHIR data", "its data are missing, and a card says so")
+    for key, why in call.prefetch.unreadable:
+        yield Remark(f"prefetch key {_shown(key)} {why}", "its data are missing, and a card says so")
 
 
 def _on_keys(prefetch: Any, client: Client, knowledge: "Knowledge") -> Iterator[Remark]:

@@ -30,6 +30,7 @@ FIELDS: Final = (
     "cards",
     "topics",
     "rules",
+    "shown",
     "check",
     "knowledge",
     "entries",
@@ -42,9 +43,13 @@ FIELDS: Final = (
     "open",
     "today",
     "database",
+    "audit_entries",
+    "audit_head",
     "version",
     "message",
 )
+
+UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 def json_lines(stream: TextIO) -> FilteringBoundLogger:
@@ -70,8 +75,8 @@ def _only_known_fields(_logger: object, _method: str, fields: MutableMapping[str
 
 
 def shortened(identifier: str) -> str:
-    """The beginning of an id that came from outside: enough to find a call, too little to carry data or markup."""
-    return re.sub(r"[^0-9A-Za-z-]", "", identifier)[:8]
+    """The beginning of a call's id: enough to find it. One that is no UUID may be anything, a name too: not written."""
+    return identifier[:8] if UUID.fullmatch(identifier) else "no-uuid"
 
 
 def locations(error: BaseException) -> tuple[str, ...]:
@@ -99,6 +104,8 @@ class Meters:
     failures: Counter
     refused: Counter
     fhir_reads: Counter
+    not_kept: Counter
+    keeping: Histogram
 
 
 def make_meters(services: Sequence[str]) -> Meters:
@@ -121,6 +128,13 @@ def make_meters(services: Sequence[str]) -> Meters:
         failures=Counter("cdshooks_check_failures", "Checks that could not be run.", registry=registry),
         refused=Counter("cdshooks_refused", "Calls without a valid token.", ("reason",), registry=registry),
         fhir_reads=Counter("cdshooks_fhir_reads", "Reads from FHIR servers.", ("outcome",), registry=registry),
+        keeping=Histogram(
+            "cdshooks_keeping_seconds",
+            "Time to write a call or a report to the database, commit included.",
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+            registry=registry,
+        ),
+        not_kept=Counter("cdshooks_calls_not_kept", "Calls answered but not kept in the database.", registry=registry),
     )
     for service in services:
         meters.seconds.labels(service)

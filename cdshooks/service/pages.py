@@ -39,8 +39,13 @@ def register_pages(
     store: Engine,
     meters: Meters,
     clinical_date: Callable[[], date],
+    silent: Callable[[], tuple[str, ...]],
 ) -> None:
-    """Add the pages to `app`. `clinical_date` gives the current one, for the example on the home page."""
+    """Add the pages to `app`.
+
+    `clinical_date` gives the current one, for the example on the home page; `silent` the rules that keep silent about
+    the order that must give a card.
+    """
     base = settings.public_base or DEFAULT_BASE
     rules = describe_rules(knowledge)
     described = orjson.dumps({"version": knowledge.version, "serviceVersion": __version__, "rules": rules})
@@ -63,6 +68,8 @@ def register_pages(
     def ready() -> Response:
         if not writable(store):
             raise ServiceUnavailable("the database cannot be written")
+        if rules := silent():
+            raise ServiceUnavailable(f"no card from {', '.join(rules)} for the order that must give one; see the log")
         return _json(
             orjson.dumps({"status": "ready", "knowledgeVersion": knowledge.version, "serviceVersion": __version__})
         )

@@ -20,10 +20,11 @@ from cdshooks import __version__
 from cdshooks.errors import ConfigurationError
 from cdshooks.medicine.knowledge import Knowledge, load_knowledge
 from cdshooks.pipeline import warm_up
+from cdshooks.service import audit
 from cdshooks.service.app import create_app, refuse_unbuilt
 from cdshooks.service.config import Settings
 from cdshooks.service.logs import json_lines
-from cdshooks.service.store import open_store
+from cdshooks.service.store import open_store, sqlite_warning
 
 # Each connection gets a thread while its body comes in, so that slow senders hold nobody up; how many evaluations run
 # is the application's own bound. Threads are started as needed and end when idle.
@@ -48,7 +49,10 @@ def serve(settings: Settings, *, host: str, port: int, make_app: Callable[..., F
     base = f"http://{f'[{address}]' if ':' in address else address}:{port}"
     settings = settings.model_copy(update={"public_base": settings.public_base or base})
     knowledge = load_knowledge(settings.mappings)
-    open_store(settings.database).dispose()  # so that a wrong address ends here with its message, not in the worker
+    store = open_store(settings.database)  # so that a wrong address ends here with its message, not in the worker
+    entries, digest = audit.head(store)
+    doubt = sqlite_warning(store)
+    store.dispose()
     server = Server(
         "cdshooks",
         address=address,
@@ -67,15 +71,20 @@ def serve(settings: Settings, *, host: str, port: int, make_app: Callable[..., F
     )
     _allow_files(2 * CONNECTIONS)
     fixed = {"today": settings.today.isoformat()} if settings.today else {}
-    json_lines(sys.stderr).info(
+    log = json_lines(sys.stderr)
+    log.info(
         "start",
         address=base,
         mode=settings.mode,
         open=not settings.clients,
         knowledge=knowledge.version,
         version=__version__,
+        audit_entries=entries,  # kept apart from the database, this shows entries cut off there
+        audit_head=digest,
         **fixed,
     )
+    if doubt:
+        log.warning("database", message=doubt)
     server.serve(target_loader=partial(_in_worker, make_app, settings, knowledge), wrap_loader=False)
 
 
@@ -83,6 +92,7 @@ def _in_worker(make_app: Callable[..., Flask], settings: Settings, knowledge: Kn
     """The application, warm: nobody's first call waits for imports, and collections skip what lives for ever."""
     app = make_app(settings, knowledge=knowledge)
     warm_up()
+    app.test_client().get("/health/ready")  # the canaries are judged now, not when somebody first asks
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)

@@ -562,32 +562,60 @@ class FeedbackEntry:
     accepted: tuple[str, ...]
 
 
+def _storable(value: Any) -> Any:
+    """A text that every database takes: PostgreSQL has no place for a NUL."""
+    return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else ""
+
+
+def _listed(value: Any) -> Any:
+    """One or several: a list either way."""
+    return [] if value is None else [value] if isinstance(value, dict) else value
+
+
+Kept = Annotated[str, BeforeValidator(_storable)]
+
+
 class _Reason(BaseModel):
+    """A Coding, or the CodeableConcept that some write in its place."""
+
     model_config = ConfigDict(extra="ignore")
-    code: Loose = ""
-    system: Loose = ""
-    display: Loose = ""
+    code: Kept = ""
+    system: Kept = ""
+    display: Kept = ""
+    coding: Annotated["list[_Reason]", BeforeValidator(_listed)] = []
+
+    @property
+    def codings(self) -> list[tuple[str, str, str]]:
+        """(code, system, display) of each coding."""
+        own = [(self.code, self.system, self.display)] if self.code or self.display else []
+        return own + [coding for inner in self.coding for coding in inner.codings]
 
 
-class _Override(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-    reason: _Reason | None = None
-    userComment: Loose = ""  # noqa: N815
+class _Override(_Reason):
+    """A reason with a comment; where several are listed, some write the bare Coding."""
+
+    reason: Annotated[list[_Reason], BeforeValidator(_listed)] = []
+    userComment: Kept = ""  # noqa: N815
+
+    @property
+    def reasons(self) -> list[tuple[str, str, str]]:
+        """The codings given, wherever they stand."""
+        return self.codings + [coding for reason in self.reason for coding in reason.codings]
 
 
 class _Accepted(BaseModel):
     model_config = ConfigDict(extra="ignore")
-    id: Loose = ""
+    id: Kept = ""
 
 
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="ignore")
-    card: Loose = ""
+    card: Kept = ""
     outcome: Literal["accepted", "overridden"]
-    outcomeTimestamp: Loose = ""  # noqa: N815
+    outcomeTimestamp: Kept = ""  # noqa: N815
     acceptedSuggestions: list[_Accepted] | None = None  # noqa: N815
-    overrideReason: _Override | None = None  # noqa: N815
-    overrideReasons: list[_Override] | _Override | None = None  # noqa: N815 - plural in one vendor's examples
+    overrideReason: Annotated[list[_Override], BeforeValidator(_listed)] = []  # noqa: N815
+    overrideReasons: Annotated[list[_Override], BeforeValidator(_listed)] = []  # noqa: N815 - in one vendor's examples
 
 
 class _Feedback(BaseModel):
@@ -609,14 +637,12 @@ def read_feedback(body: bytes) -> tuple[FeedbackEntry, ...]:
 
 
 def _entry(entry: _Entry) -> FeedbackEntry:
-    plural = entry.overrideReasons
-    overrides = [*(plural if isinstance(plural, list) else [plural]), entry.overrideReason]
-    given = [override for override in overrides if override]
+    given = [*entry.overrideReasons, *entry.overrideReason]
     return FeedbackEntry(
         card=entry.card,
         outcome=entry.outcome,
         at=entry.outcomeTimestamp,
-        reasons=tuple((o.reason.code, o.reason.system, o.reason.display) for o in given if o.reason),
-        comment="; ".join(o.userComment for o in given if o.userComment),
+        reasons=tuple(dict.fromkeys(coding for override in given for coding in override.reasons)),
+        comment="; ".join(dict.fromkeys(override.userComment for override in given if override.userComment)),
         accepted=tuple(suggestion.id for suggestion in entry.acceptedSuggestions or [] if suggestion.id),
     )
