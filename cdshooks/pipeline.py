@@ -3,6 +3,7 @@
 Pure: everything it needs is in its arguments. The service and the command line both come through here.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, tzinfo
@@ -15,8 +16,8 @@ from cdshooks import __version__
 from cdshooks.medicine import checks
 from cdshooks.medicine.interpret import interpret
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.model import Chart, ChartPatient, Facts, Finding
-from cdshooks.wire import cards, fhir
+from cdshooks.model import Chart, ChartPatient, Facts, Finding, Why
+from cdshooks.wire import cards, fhir, profiles
 from cdshooks.wire.hooks import HookCall
 
 
@@ -34,8 +35,19 @@ class Answer:
         return orjson.dumps({"cards": self.cards})
 
 
-def evaluate(call: HookCall, *, knowledge: Knowledge, today: date, zone: tzinfo, fhir_release: str = "auto") -> Answer:
-    """Judge one hook call. `today` is the clinical date, `zone` the site's time zone (which day a result is from)."""
+def evaluate(
+    call: HookCall,
+    *,
+    knowledge: Knowledge,
+    today: date,
+    zone: tzinfo,
+    fhir_release: str = "auto",
+    profile: str = "strict",
+) -> Answer:
+    """Judge one hook call. `today` is the clinical date, `zone` the site's time zone (which day a result is from).
+
+    `profile` names what the client can show (`wire.profiles`); it never changes the verdict.
+    """
     chart = fhir.read_chart(call, fhir_release)
     facts = interpret(chart, knowledge, today, zone)
     findings, failures = checks.run(facts, knowledge)
@@ -47,7 +59,38 @@ def evaluate(call: HookCall, *, knowledge: Knowledge, today: date, zone: tzinfo,
         release=chart.release,
         remarks=(*_remarks(facts), *_fhir_defects(chart, facts, findings)) if findings else (),
     )
-    return Answer(rendered, findings, failures)
+    return Answer(profiles.fitted(rendered, profile), findings, failures)
+
+
+def unsent_queries(
+    call: HookCall, *, knowledge: Knowledge, today: date, zone: tzinfo, fhir_release: str = "auto"
+) -> dict[str, str]:
+    """FHIR query for each published prefetch key that was not sent, where the call is about a CMV drug; else none.
+
+    For a chart that is opened without a medication list, that list alone: it says whether the rest matters.
+    """
+    unsent = [key for key, gap in call.prefetch.gaps.items() if gap is not None and gap.why is Why.NOT_SENT]
+    if not unsent or not _FHIR_ID.fullmatch(call.patient_id):
+        return {}
+    chart = fhir.read_chart(call, fhir_release)
+    if not interpret(chart, knowledge, today, zone).orders:
+        unsent = ["medications"] if call.hook == "patient-view" and "medications" in unsent else []
+    queries = {key: knowledge.prefetch_queries[key] for key in unsent}
+    if chart.release == "DSTU2" and "medications" in queries:
+        queries["medications"] = queries["medications"].replace("MedicationRequest", "MedicationOrder", 1)
+    return {key: query.replace("{{context.patientId}}", call.patient_id) for key, query in queries.items()}
+
+
+_FHIR_ID = re.compile(r"(?!\.+$)[A-Za-z0-9.-]{1,64}")  # anything else could change the address it is put into
+
+
+def lacking(answer: Answer) -> tuple[str, ...]:
+    """What a check of a CMV order needed and nobody sent, in words; nothing of the patient."""
+    findings = (finding for finding in answer.findings if DATA_NOT_SENT in finding.rules)
+    return tuple(dict.fromkeys(line for finding in findings for line in finding.because))
+
+
+DATA_NOT_SENT = "data/sent"  # the rule of every finding about data that a check needed and that did not come
 
 
 def warm_up() -> None:

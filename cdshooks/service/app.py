@@ -8,13 +8,13 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, date, datetime
 from http import HTTPStatus
 from pathlib import Path
 from threading import BoundedSemaphore
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
@@ -23,13 +23,25 @@ from flask import Flask, Response, g, request
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 
-from cdshooks.errors import BadRequest, CdsError, ConfigurationError, TooLarge
-from cdshooks.pipeline import evaluate
-from cdshooks.service.config import Settings, load_settings
+from cdshooks.errors import BadRequest, CdsError, ConfigurationError, MissingPrefetch, TooLarge
+from cdshooks.model import Missing
+from cdshooks.pipeline import evaluate, lacking, unsent_queries
+from cdshooks.service.clients import Reason, Refused, key_problems, open_door
+from cdshooks.service.config import ANYBODY, Client, Settings, load_settings
+from cdshooks.service.fhir_server import FhirReader, listed_base
 from cdshooks.service.logs import json_lines, locations, make_meters, shortened
 from cdshooks.service.pages import register_pages
 from cdshooks.service.store import keep_cards, keep_feedback, open_store
-from cdshooks.wire.hooks import SERVICES, discovery, read_call, read_feedback
+from cdshooks.wire.hooks import (
+    ALL_OBSERVATIONS,
+    PUBLISHED_KEYS,
+    SERVICES,
+    HookCall,
+    discovery,
+    read_call,
+    read_feedback,
+    with_answers,
+)
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -38,6 +50,7 @@ if TYPE_CHECKING:
 
 HOOK_ENDPOINTS: Final = ("call", "feedback")
 LOOPBACK_ORIGIN: Final = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?")
+CALLED_PATH: Final = "cdshooks.called_path"  # in the WSGI environment: the path before it was cleaned
 PIECE: Final = 64 * 1024  # bytes asked for at once while a body is read
 DISCARDED: Final = 64 * 1024 * 1024  # bytes of a body over the limit that are read before it is refused
 
@@ -69,6 +82,10 @@ def create_app(
     store = open_store(settings.database)
     log = json_lines(sys.stderr)
     meters = make_meters([service.id for service in SERVICES])
+    door = open_door(settings, store)
+    servers = FhirReader(settings.clients, settings.limits)
+    for reason in Reason if door else ():
+        meters.refused.labels(reason)
     turn = bounded(os.cpu_count() or 1, settings.limits.queue)
     limits = settings.limits
     zone = ZoneInfo(settings.timezone)
@@ -77,6 +94,7 @@ def create_app(
     def clinical_date() -> date:
         return fixed_today or datetime.now(zone).date()
 
+    every_origin = [origin for client in settings.clients for origin in client.cors_origins]
     services = orjson.dumps(discovery(knowledge.prefetch_queries))
 
     app = Flask(__name__)
@@ -88,6 +106,7 @@ def create_app(
     def _begin() -> Response | None:
         g.started = perf_counter()
         g.told = {}
+        g.caller = None
         if request.method == "OPTIONS" and _is_hook_path():  # a preflight carries no token and names no client
             return Response(status=HTTPStatus.NO_CONTENT)
         return None
@@ -96,16 +115,60 @@ def create_app(
     def services_offered() -> Response:
         return json_answer(services)
 
+    def admitted() -> Client:
+        """Who calls, by their token; anybody where the service is open."""
+        if door is None:
+            return ANYBODY
+        caller = door.admit(request.headers.get("Authorization"), {request.path, request.environ[CALLED_PATH]})
+        g.caller = caller
+        g.told["client"] = caller.name
+        return caller
+
+    def completed(hook_call: HookCall, caller: Client, today: date) -> HookCall:
+        """The call with what was not sent, read from the client's FHIR server where that is allowed and needed."""
+        if not listed_base(hook_call, caller):
+            return hook_call
+        until = monotonic() + limits.deadline_ms / 1000
+        fetched = failed = 0
+        while queries := unsent_queries(
+            hook_call, knowledge=knowledge, today=today, zone=zone, fhir_release=caller.fhir_release
+        ):
+            answers = servers.read(hook_call, caller, queries, until=until)
+            lost = sum(isinstance(answer, Missing) for answer in answers.values())
+            fetched, failed = fetched + len(answers) - lost, failed + lost
+            hook_call = with_answers(hook_call, answers)
+        meters.fhir_reads.labels("answered").inc(fetched)
+        meters.fhir_reads.labels("failed").inc(failed)
+        g.told |= {"fetched": fetched, "not_fetched": failed}
+        return hook_call
+
     @app.post(service_rule)
     def call(service: str) -> Response:
+        caller = admitted()
         body = read_body(limits.body_bytes)
         g.started = perf_counter()  # how long a client takes to send says nothing about us
+        today = clinical_date()
         with turn():
             hook_call = read_call(
-                service, body, max_depth=limits.max_depth, max_entries=limits.max_entries, prefetch_keys={}
+                service,
+                body,
+                max_depth=limits.max_depth,
+                max_entries=limits.max_entries,
+                prefetch_keys=caller.prefetch_keys,
             )
-            g.told["hook_instance"] = shortened(hook_call.hook_instance)
-            answer = evaluate(hook_call, knowledge=knowledge, today=clinical_date(), zone=zone)
+        g.told["hook_instance"] = shortened(hook_call.hook_instance)
+        hook_call = completed(hook_call, caller, today)  # waits for others, so it takes nobody's turn
+        with turn():
+            answer = evaluate(
+                hook_call,
+                knowledge=knowledge,
+                today=today,
+                zone=zone,
+                fhir_release=caller.fhir_release,
+                profile=caller.profile,
+            )
+        if caller.missing_data == "412" and settings.mode == "show" and (absent := lacking(answer)):
+            raise MissingPrefetch("\n".join(absent), "prefetch")
         shown = [_record(card) for card in answer.cards]
         g.told |= {
             "cards": len(shown),
@@ -126,6 +189,7 @@ def create_app(
 
     @app.post(service_rule + "/feedback")
     def feedback(service: str) -> Response:
+        admitted()
         entries = read_feedback(read_body(limits.body_bytes))
         if len(entries) > limits.max_entries:
             raise TooLarge(f"more than {limits.max_entries} entries; send them in several requests", "feedback")
@@ -146,6 +210,22 @@ def create_app(
         return problem(HTTPStatus.BAD_REQUEST, "unknown state; launch the app again", field="state")
 
     register_pages(app, settings=settings, knowledge=knowledge, store=store, meters=meters, clinical_date=clinical_date)
+
+    @app.errorhandler(Refused)
+    def _refused(error: Refused) -> Response:
+        meters.refused.labels(error.reason).inc()
+        g.told |= {"reason": error.reason} | ({"client": error.client} if error.client else {})
+        _discard(limits.body_bytes)
+        return problem(HTTPStatus.UNAUTHORIZED, str(error), headers={"WWW-Authenticate": 'Bearer realm="cds-services"'})
+
+    @app.errorhandler(MissingPrefetch)
+    def _missing_prefetch(error: MissingPrefetch) -> Response:
+        issues = [
+            {"severity": "error", "code": "required", "details": {"text": text}, "expression": [error.field]}
+            for text in error.detail.splitlines()
+        ]
+        outcome = orjson.dumps({"resourceType": "OperationOutcome", "issue": issues})
+        return Response(outcome, HTTPStatus.PRECONDITION_FAILED, mimetype="application/fhir+json")
 
     @app.errorhandler(BadRequest)
     def _bad_request(error: BadRequest) -> Response:
@@ -180,7 +260,9 @@ def create_app(
             response.headers["Cache-Control"] = "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
         if _is_hook_path() or response.status_code >= HTTPStatus.BAD_REQUEST:
-            _allow_origin(response)
+            caller = g.get("caller")
+            origins = caller.cors_origins if caller else every_origin
+            _allow_origin(response, origins if settings.clients else None)
         if request.endpoint in HOOK_ENDPOINTS and request.view_args and request.method == "POST":
             service = request.view_args["service"]
             meters.requests.labels(service, f"{response.status_code // 100}xx").inc()
@@ -198,17 +280,19 @@ def create_app(
 
 
 def refuse_unbuilt(settings: Settings) -> None:
-    """Refuse settings that this version would silently not honour.
+    """Refuse settings that this version would silently not honour, and clients that could not be served.
 
     Raises:
         ConfigurationError: names the setting and what to do instead.
     """
-    problems = []
-    if settings.clients:
-        problems.append(
-            "clients: client authentication is not built yet in this version, and calls would not be checked; "
-            "remove [[clients]] and put the service behind a proxy that authenticates"
-        )
+    problems = key_problems(settings.clients)
+    known = (*PUBLISHED_KEYS, ALL_OBSERVATIONS)
+    problems += [
+        f"clients: {client.name}: prefetch_keys: {name}: no key {ours!r} here; write one of {', '.join(known)}"
+        for client in settings.clients
+        for name, ours in client.prefetch_keys.items()
+        if ours not in known
+    ]
     if settings.overlay is not None:
         problems.append("overlay: a site's thresholds are not built yet in this version; remove overlay")
     if settings.smart.client_id or settings.smart.iss:
@@ -298,11 +382,11 @@ def _is_hook_path() -> bool:
     return request.path == "/cds-services" or request.path.startswith("/cds-services/")
 
 
-def _allow_origin(response: Response) -> None:
-    """Let a page of this machine read the answer, such as a local sandbox; without clients no other origin is known."""
+def _allow_origin(response: Response, origins: Collection[str] | None) -> None:
+    """Let a page of one of `origins` read the answer; None: any page of this machine, such as a local sandbox."""
     response.vary.add("Origin")
     origin = request.headers.get("Origin", "")
-    if LOOPBACK_ORIGIN.fullmatch(origin):
+    if LOOPBACK_ORIGIN.fullmatch(origin) if origins is None else origin in origins:
         response.headers["Access-Control-Allow-Origin"] = origin
         response.headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
         response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type"
@@ -313,7 +397,8 @@ def _clean_path(inner: "WSGIApplication") -> "WSGIApplication":
     """Answer a doubled or trailing slash like the clean path: a redirect would kill a preflight."""
 
     def outer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        environ["PATH_INFO"] = re.sub(r"/{2,}", "/", environ.get("PATH_INFO", "")).rstrip("/") or "/"
+        environ[CALLED_PATH] = environ.get("PATH_INFO", "")
+        environ["PATH_INFO"] = re.sub(r"/{2,}", "/", environ[CALLED_PATH]).rstrip("/") or "/"
         return inner(environ, start_response)
 
     return outer

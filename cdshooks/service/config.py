@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from datetime import date
 from difflib import get_close_matches
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -51,9 +52,11 @@ def _without_slash(address: str) -> str:
 
 ORIGIN: Final = r"^https?://(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.*-]+)(:\d{1,5})?$"
 ADDRESS: Final = r"^https?://[^\s\"'<>;]+$"
+BASE: Final = r"^https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?(/[A-Za-z0-9._~-]+)*/?$"
 
 Origin = Annotated[str, Field(pattern=ORIGIN)]
 Address = Annotated[str, Field(pattern=ADDRESS), AfterValidator(_without_slash)]
+Base = Annotated[str, Field(pattern=BASE), AfterValidator(_without_slash)]
 OptionalPath = Annotated[Path | None, BeforeValidator(_absent_when_empty)]
 
 
@@ -79,7 +82,10 @@ class Limits(_Table):
 
 
 class Client(_Table):
-    """One EHR that calls with signed tokens."""
+    """One EHR that calls with signed tokens.
+
+    `fhir_networks`: private networks in which the names of `fhir_bases` and `jwks_url` may lie, beside the public ones.
+    """
 
     name: str = Field(min_length=1)
     iss: str = Field(min_length=1)
@@ -89,7 +95,8 @@ class Client(_Table):
     tenants: tuple[str, ...] = ()
     max_lifetime_s: int = Field(default=900, ge=1, le=3600)
     profile: Literal["strict", "epic", "oracle", "sandbox"] = "strict"
-    fhir_bases: tuple[Address, ...] = ()
+    fhir_bases: tuple[Base, ...] = ()
+    fhir_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     allow_plain_http: bool = False
     prefetch_keys: Mapping[str, str] = Field(default_factory=dict)
     fhir_release: Literal["auto", "DSTU2", "STU3", "R4", "R4B", "R5"] = "auto"
@@ -103,6 +110,17 @@ class Client(_Table):
         if (self.jwks_file is None) == (self.jwks_url is None):
             raise ValueError("give either jwks_file or jwks_url")
         return self
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> "Client":
+        """Tokens, keys and results travel encrypted, but for tests on one machine."""
+        addresses = (*self.fhir_bases, *([self.jwks_url] if self.jwks_url else []))
+        if not self.allow_plain_http and any(not address.startswith("https://") for address in addresses):
+            raise ValueError("write https in fhir_bases and jwks_url, or allow_plain_http = true for tests on loopback")
+        return self
+
+
+ANYBODY: Final = Client.model_construct(name="", iss="")  # who calls an open service: nothing is configured for them
 
 
 class Smart(_Table):

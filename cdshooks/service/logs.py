@@ -20,9 +20,13 @@ FIELDS: Final = (
     "level",
     "event",
     "service",
+    "client",
+    "reason",
     "hook_instance",
     "status",
     "ms",
+    "fetched",
+    "not_fetched",
     "cards",
     "topics",
     "rules",
@@ -93,6 +97,8 @@ class Meters:
     cards: Counter
     feedback: Counter
     failures: Counter
+    refused: Counter
+    fhir_reads: Counter
 
 
 def make_meters(services: Sequence[str]) -> Meters:
@@ -113,6 +119,8 @@ def make_meters(services: Sequence[str]) -> Meters:
         cards=Counter("cdshooks_cards", "Cards found.", ("topic", "indicator"), registry=registry),
         feedback=Counter("cdshooks_feedback", "Feedback entries kept.", ("service", "matched"), registry=registry),
         failures=Counter("cdshooks_check_failures", "Checks that could not be run.", registry=registry),
+        refused=Counter("cdshooks_refused", "Calls without a valid token.", ("reason",), registry=registry),
+        fhir_reads=Counter("cdshooks_fhir_reads", "Reads from FHIR servers.", ("outcome",), registry=registry),
     )
     for service in services:
         meters.seconds.labels(service)

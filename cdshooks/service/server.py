@@ -44,7 +44,7 @@ def serve(settings: Settings, *, host: str, port: int, make_app: Callable[..., F
         KnowledgeError: a file of the knowledge cannot be used.
     """
     refuse_unbuilt(settings)
-    address = usable_address(host, port, open_to_all=settings.open)
+    address = usable_address(host, port, open_to_all=settings.open or bool(settings.clients))
     base = f"http://{f'[{address}]' if ':' in address else address}:{port}"
     settings = settings.model_copy(update={"public_base": settings.public_base or base})
     knowledge = load_knowledge(settings.mappings)
@@ -71,7 +71,7 @@ def serve(settings: Settings, *, host: str, port: int, make_app: Callable[..., F
         "start",
         address=base,
         mode=settings.mode,
-        open=True,
+        open=not settings.clients,
         knowledge=knowledge.version,
         version=__version__,
         **fixed,

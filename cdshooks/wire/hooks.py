@@ -7,7 +7,7 @@ further than their type. Source: CDS Hooks 2.0.1, with 1.0, 2.0 and 3.0-ballot r
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -109,9 +109,32 @@ class Prefetch:
     unreadable: tuple[tuple[str, str], ...] = ()  # (known key, what of its value is no FHIR data)
 
 
+class Secret:
+    """A text that no log, error or copy of an object ever shows."""
+
+    __slots__ = ("__text",)
+
+    def __init__(self, text: str) -> None:
+        """Keep it."""
+        self.__text = text
+
+    def reveal(self) -> str:
+        """The text, for the one who has to send it."""
+        return self.__text
+
+    def __repr__(self) -> str:
+        return "***"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a secret is not written down")
+
+
 @dataclass(frozen=True, slots=True)
 class HookCall:
-    """One hook call, checked. `orders` are the resources to judge, `drafts` other entries of the context Bundle."""
+    """One hook call, checked. `orders` are the resources to judge, `drafts` other entries of the context Bundle.
+
+    `fhir_token` is the access token for `fhir_server`, None when there is none to send.
+    """
 
     service: Service
     hook_instance: str
@@ -123,6 +146,7 @@ class HookCall:
     drafts: tuple[Json, ...]
     prefetch: Prefetch
     medications: Mapping[str, Json] = field(default_factory=dict)  # Medication resources by id and by full URL
+    fhir_token: Secret | None = None
 
     @property
     def hook(self) -> str:
@@ -132,6 +156,10 @@ class HookCall:
 
 def _text(value: Any) -> Any:
     return value if isinstance(value, str) else ""
+
+
+def _object(value: Any) -> Any:
+    return value if isinstance(value, dict) else {}
 
 
 Loose = Annotated[str, BeforeValidator(_text)]  # optional text: anything else counts as not given
@@ -162,6 +190,7 @@ class _Envelope(BaseModel):
     hookInstance: Required  # noqa: N815
     context: _Context
     fhirServer: Loose = ""  # noqa: N815
+    fhirAuthorization: Annotated[dict[str, Any], BeforeValidator(_object)] = {}  # noqa: N815
     prefetch: dict[str, Any] | None = None
 
 
@@ -203,7 +232,19 @@ def read_call(
         drafts=tuple(drafts),
         prefetch=prefetch,
         medications=medications,
+        fhir_token=_access_token(envelope.fhirAuthorization),
     )
+
+
+def _access_token(authorization: Json) -> Secret | None:
+    """The bearer token, when it can be sent as one."""
+    token, kind = authorization.get("access_token"), authorization.get("token_type", "Bearer")
+    if isinstance(token, str) and isinstance(kind, str) and kind.lower() == "bearer" and _BEARER.fullmatch(token):
+        return Secret(token)
+    return None
+
+
+_BEARER = re.compile(r"[A-Za-z0-9._~+/-]{1,8192}=*")
 
 
 def bare_id(reference: str) -> str:
@@ -364,6 +405,47 @@ def _read_prefetch(values: Json, prefetch_keys: Mapping[str, str], medications: 
         incomplete=frozenset(reader.incomplete),
         unreadable=tuple(reader.unreadable),
     )
+
+
+def with_answers(call: HookCall, answers: Mapping[str, Json | Missing]) -> HookCall:
+    """The call with what was read elsewhere for published keys, or with why that failed. Read like prefetch values."""
+    medications = dict(call.medications)
+    reader = _PrefetchReader(medications)
+    for key, value in answers.items():
+        if isinstance(value, Missing):
+            reader.gaps[key] = value
+        else:
+            reader.read(key, value)
+    given = call.prefetch
+    gaps = dict(given.gaps)
+    for key in answers:
+        gap = None if key in reader.with_data else reader.gaps.get(key, Missing(Why.NONE_ON_FILE))
+        # an answer that leaves a key open (an empty first page) is a failure: it must not be asked for again
+        gaps[key] = Missing(Why.FETCH_FAILED, gap.detail) if gap and gap.why is Why.NOT_SENT else gap
+    patient = given.patient
+    if isinstance(patient, Missing) and "patient" in answers:
+        patient = reader.patients[0] if reader.patients else gaps["patient"] or patient
+    prefetch = Prefetch(
+        patient=patient,
+        resources=(*given.resources, *reader.resources),
+        gaps=gaps,
+        incomplete=given.incomplete | reader.incomplete,
+        unreadable=(*given.unreadable, *reader.unreadable),
+    )
+    return replace(call, prefetch=prefetch, medications=medications)
+
+
+def read_answer(body: bytes, max_depth: int) -> Json:
+    """The FHIR resource in an answer of a FHIR server. Raises `BadRequest`: no JSON, too deep, or no resource."""
+    if _too_deep(body, max_depth):
+        raise BadRequest(f"nested deeper than {max_depth} levels")
+    try:
+        resource = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise BadRequest("the answer is no JSON") from None
+    if not isinstance(resource, dict) or not isinstance(resource.get("resourceType"), str):
+        raise BadRequest("the answer is no FHIR resource")
+    return resource
 
 
 class _PrefetchReader:
