@@ -62,6 +62,11 @@ def evaluate(
     return Answer(profiles.fitted(rendered, profile), findings, failures)
 
 
+def facts_of(call: HookCall, *, knowledge: Knowledge, today: date, zone: tzinfo, fhir_release: str = "auto") -> Facts:
+    """What is known of the patient of a call, whether an order is judged or not."""
+    return interpret(fhir.read_chart(call, fhir_release), knowledge, today, zone, whole=True)
+
+
 def unsent_queries(
     call: HookCall, *, knowledge: Knowledge, today: date, zone: tzinfo, fhir_release: str = "auto"
 ) -> dict[str, str]:

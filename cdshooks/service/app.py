@@ -30,7 +30,8 @@ from cdshooks.service.clients import Reason, Refused, key_problems, open_door
 from cdshooks.service.config import ANYBODY, Client, Settings, load_settings
 from cdshooks.service.fhir_server import FhirReader, listed_base
 from cdshooks.service.logs import json_lines, locations, make_meters, shortened
-from cdshooks.service.pages import register_pages
+from cdshooks.service.pages import DEFAULT_BASE, register_pages
+from cdshooks.service.smart_pages import register_smart
 from cdshooks.service.store import keep_cards, keep_feedback, open_store
 from cdshooks.wire.hooks import (
     ALL_OBSERVATIONS,
@@ -199,16 +200,15 @@ def create_app(
         g.told |= {"entries": len(entries), "matched": matched}
         return json_answer(orjson.dumps({"kept": len(entries), "matched": matched}))
 
-    @app.get("/smart/launch")
-    def smart_launch() -> Response:
-        return problem(
-            HTTPStatus.BAD_REQUEST, "this FHIR server may not launch the app; none is configured", field="iss"
-        )
-
-    @app.get("/smart/callback")
-    def smart_callback() -> Response:
-        return problem(HTTPStatus.BAD_REQUEST, "unknown state; launch the app again", field="state")
-
+    register_smart(
+        app,
+        settings=settings,
+        base=settings.public_base or DEFAULT_BASE,
+        knowledge=knowledge,
+        store=store,
+        clinical_date=clinical_date,
+        zone=zone,
+    )
     register_pages(app, settings=settings, knowledge=knowledge, store=store, meters=meters, clinical_date=clinical_date)
 
     @app.errorhandler(Refused)
@@ -256,7 +256,7 @@ def create_app(
 
     @app.after_request
     def _finish(response: Response) -> Response:
-        if request.endpoint != "static" or response.status_code >= HTTPStatus.BAD_REQUEST:
+        if request.endpoint not in ("static", "plotly") or response.status_code >= HTTPStatus.BAD_REQUEST:
             response.headers["Cache-Control"] = "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
         if _is_hook_path() or response.status_code >= HTTPStatus.BAD_REQUEST:
@@ -295,8 +295,6 @@ def refuse_unbuilt(settings: Settings) -> None:
     ]
     if settings.overlay is not None:
         problems.append("overlay: a site's thresholds are not built yet in this version; remove overlay")
-    if settings.smart.client_id or settings.smart.iss:
-        problems.append("smart: the SMART app is not built yet in this version; remove client_id and iss of [smart]")
     if problems:
         raise ConfigurationError("\n".join(problems))
 
