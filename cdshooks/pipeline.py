@@ -43,10 +43,12 @@ def evaluate(
     zone: tzinfo,
     fhir_release: str = "auto",
     profile: str = "strict",
+    app: str = "",
 ) -> Answer:
     """Judge one hook call. `today` is the clinical date, `zone` the site's time zone (which day a result is from).
 
-    `profile` names what the client can show (`wire.profiles`); it never changes the verdict.
+    `profile` names what the client can show (`wire.profiles`); it never changes the verdict. `app` is the launch
+    address of the SMART app, "" where there is none.
     """
     chart = fhir.read_chart(call, fhir_release)
     facts = interpret(chart, knowledge, today, zone)
@@ -58,6 +60,7 @@ def evaluate(
         patient_id=call.patient_id,
         release=chart.release,
         remarks=(*_remarks(facts), *_fhir_defects(chart, facts, findings)) if findings else (),
+        app=app,
     )
     return Answer(profiles.fitted(rendered, profile), findings, failures)
 

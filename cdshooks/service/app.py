@@ -29,6 +29,7 @@ from cdshooks.pipeline import evaluate, lacking, unsent_queries
 from cdshooks.service.clients import Reason, Refused, key_problems, open_door
 from cdshooks.service.config import ANYBODY, Client, Settings, load_settings
 from cdshooks.service.fhir_server import FhirReader, listed_base
+from cdshooks.service.filters import add_filters
 from cdshooks.service.logs import json_lines, locations, make_meters, shortened
 from cdshooks.service.pages import DEFAULT_BASE, register_pages
 from cdshooks.service.smart_pages import register_smart
@@ -92,6 +93,8 @@ def create_app(
     zone = ZoneInfo(settings.timezone)
     fixed_today = today or settings.today
 
+    smart_app = f"{settings.public_base or DEFAULT_BASE}/smart/launch" if settings.smart.iss else ""
+
     def clinical_date() -> date:
         return fixed_today or datetime.now(zone).date()
 
@@ -101,6 +104,7 @@ def create_app(
     app = Flask(__name__)
     app.wsgi_app = _clean_path(app.wsgi_app)  # type: ignore[method-assign, assignment]
     app.jinja_options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
+    add_filters(app)
     service_rule = "/cds-services/<any(" + ",".join(f'"{service.id}"' for service in SERVICES) + "):service>"
 
     @app.before_request
@@ -167,6 +171,7 @@ def create_app(
                 zone=zone,
                 fhir_release=caller.fhir_release,
                 profile=caller.profile,
+                app=smart_app,
             )
         if caller.missing_data == "412" and settings.mode == "show" and (absent := lacking(answer)):
             raise MissingPrefetch("\n".join(absent), "prefetch")

@@ -35,7 +35,6 @@ from cdshooks.errors import CdsError, ConfigurationError
 from cdshooks.service import server
 from cdshooks.service.app import create_app
 from cdshooks.service.config import Settings, Smart
-from cdshooks.service.markdown import markdown_html
 from cdshooks.service.pages import page_policy
 from cdshooks.service.sample_ehr import SAMPLE_CLIENT, SampleEhr, resources_of
 from cdshooks.service.terminal import COLOURS, Card
@@ -251,8 +250,6 @@ def add_pages(app: Flask, settings: Settings, knowledge_version: str, ask: Ask) 
 
     app.view_functions["home"] = lambda: page(patients[0].key)
     app.add_url_rule("/patients/<key>", "patient", page)
-    app.add_template_filter(markdown_html, "markdown")
-    app.add_template_filter(_pretty, "pretty")
 
 
 def _launch(patient: Patient, settings: Settings) -> str:
@@ -272,7 +269,3 @@ def _results(patient: Patient) -> list[dict[str, Any]]:
     """What the request says about the kidneys, as sent: rows of a table, newest first."""
     bundle = patient.request["prefetch"].get("kidney", {})
     return [entry["resource"] for entry in bundle.get("entry", ())]
-
-
-def _pretty(value: object) -> str:
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()

@@ -19,7 +19,6 @@ from cdshooks.medicine.flowsheet import Bar, ExpectedDose, Flowsheet, Series, fl
 from cdshooks.model import Facts, Lab
 from cdshooks.pipeline import evaluate, facts_of
 from cdshooks.service.config import Settings
-from cdshooks.service.markdown import markdown_html
 from cdshooks.service.pages import page_policy
 from cdshooks.service.smart import NotLaunched, Patient, SmartApp, hook_call
 from cdshooks.service.smart_sessions import Ticket
@@ -136,8 +135,6 @@ def register_smart(
     @app.errorhandler(NotLaunched)
     def _not_launched(error: NotLaunched) -> Response:
         return page("smart_message.html", HTTPStatus.UNAUTHORIZED, message=str(error))
-
-    app.add_template_filter(markdown_html, "markdown")
 
 
 def _redirect(address: str) -> Response:
