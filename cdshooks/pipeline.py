@@ -44,10 +44,12 @@ def evaluate(
     zone: tzinfo,
     fhir_release: str = "auto",
     profile: str = "strict",
+    app: str = "",
 ) -> Answer:
     """Judge one hook call. `today` is the clinical date, `zone` the site's time zone (which day a result is from).
 
-    `profile` names what the client can show (`wire.profiles`); it never changes the verdict.
+    `profile` names what the client can show (`wire.profiles`); it never changes the verdict. `app` is the launch
+    address of the SMART app, "" where there is none.
     """
     chart = fhir.read_chart(call, fhir_release)
     facts = interpret(chart, knowledge, today, zone)
@@ -59,8 +61,14 @@ def evaluate(
         patient_id=call.patient_id,
         release=chart.release,
         remarks=(*_remarks(facts), *_fhir_defects(chart, facts, findings)) if findings else (),
+        app=app,
     )
     return Answer(profiles.fitted(rendered, profile), findings, failures)
+
+
+def facts_of(call: HookCall, *, knowledge: Knowledge, today: date, zone: tzinfo, fhir_release: str = "auto") -> Facts:
+    """What is known of the patient of a call, whether an order is judged or not."""
+    return interpret(fhir.read_chart(call, fhir_release), knowledge, today, zone, whole=True)
 
 
 def unsent_queries(

@@ -183,7 +183,7 @@ CASES: dict[str, tuple[Callable[[Json], Any], str, str]] = {
     ),
     "key without FHIR": (
         lambda body: body["prefetch"].update(conditions="nothing"),
-        'prefetch key "conditions" holds no FHIR data',
+        'prefetch key "conditions" is no FHIR data',
         "",
     ),
     "local diagnosis code": (

@@ -230,6 +230,12 @@ class Codes:
         kinds.sort(key=lambda kind: (kind not in analyte.excluded_kinds, kind not in analyte.remarks))
         return analyte, kinds[0]
 
+    def loinc_of(self, analyte: str) -> str:
+        """A LOINC code for a value of an analyte that is written here: the one to order it by, else the first known."""
+        order = self.analytes[analyte].order
+        listed = (code for code, known in self._loinc.items() if self._analyte_of.get(known) == analyte)
+        return order.loinc if order else next(listed)
+
     def test_named(self, name: str) -> set[str]:
         """The test that a name stands for, where no code tells."""
         key = self._tests_by_name.get(plain_text(name))

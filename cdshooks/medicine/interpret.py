@@ -40,8 +40,8 @@ _ALLERGY_KINDS = ("allergy", "adverse-effect")
 _NOW = (OrderState.DRAFT, OrderState.RUNNING)
 
 
-def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo) -> Facts:
-    """The facts of one call. Orders come first: without an order of ours nothing else is looked at."""
+def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, *, whole: bool = False) -> Facts:
+    """The facts of one call. Orders come first: without an order of ours nothing else is looked at, unless `whole`."""
     refused: list[tuple[ChartOrder, str, str, str]] = []
     judged = list(
         _orders(
@@ -66,7 +66,7 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo) -> 
         context=(*_orders(filter(is_order, chart.drafts), chart, knowledge, zone, [], draft=True), *active),
         problem_gaps=chart.event_gaps,
     )
-    if not judged:
+    if not judged and not whole:
         nothing = Missing(Why.NOT_SENT)
         return facts(born=nothing, sex=nothing, orders=(), results={}, problems=(), unused=())
     unused = list(chart.unused)

@@ -26,6 +26,7 @@ from cdshooks.medicine.rules import (
     Cite,
     DoseRule,
     DrugRule,
+    FlowsheetRule,
     JudgementRule,
     KidneyRule,
     OtherDrugs,
@@ -92,6 +93,7 @@ class Knowledge:
     judgement: JudgementRule
     phases: PhaseRule
     cards: CardWording
+    flowsheet: FlowsheetRule
     routes: Routes
     medicines: Medicines
 
@@ -143,11 +145,14 @@ def load_knowledge(folder: Traversable | None = None) -> Knowledge:
     judgement = _load(JudgementRule, read_yaml(root / "judgement.yaml"), "judgement.yaml", problems)
     phases = _load(PhaseRule, read_yaml(root / "phases.yaml"), "phases.yaml", problems)
     cards = _load(CardWording, read_yaml(root / "cards.yaml"), "cards.yaml", problems)
+    sheet = _load(FlowsheetRule, read_yaml(root / "flowsheet.yaml"), "flowsheet.yaml", problems)
     routes = _load(RouteRule, read_yaml(root / "routes.yaml"), "routes.yaml", problems)
     others = _load(OtherDrugs, read_yaml(root / "other_drugs.yaml"), "other_drugs.yaml", problems)
     codes = load_codes(root)
     words = load_dose_words(root)
     if kidney is None or judgement is None or phases is None or cards is None or routes is None or others is None:
+        raise KnowledgeError("\n".join(problems))
+    if sheet is None:
         raise KnowledgeError("\n".join(problems))
     if problems:
         raise KnowledgeError("\n".join(problems))
@@ -163,6 +168,7 @@ def load_knowledge(folder: Traversable | None = None) -> Knowledge:
         judgement=judgement,
         phases=phases,
         cards=cards,
+        flowsheet=sheet,
         routes=_routes(root, routes),
         medicines=make_medicines(codes, others),
     )
@@ -255,7 +261,19 @@ def _unknown_names(knowledge: Knowledge, rules: tuple[DrugRule, ...]) -> Iterato
     medicines = knowledge.medicines
     drugs = medicines.known | medicines.classes.keys()
     concepts = knowledge.codes.problem_concepts()
-    used = [("drugs/others", "drug", name, medicines.known) for listed in medicines.classes.values() for name in listed]
+    panels, analytes = knowledge.flowsheet.panels, knowledge.codes.analytes
+    yield from (
+        f"mappings/flowsheet.yaml: {panel.name}: the analyte {name!r} is not in analytes.yaml; mend the name"
+        for panel in panels
+        for name in panel.analytes
+        if name not in analytes
+    )
+    used = [
+        ("flowsheet/panels", "drug", name, frozenset(knowledge.codes.drugs)) for p in panels for name in p.with_drugs
+    ]
+    used += [
+        ("drugs/others", "drug", name, medicines.known) for listed in medicines.classes.values() for name in listed
+    ]
     used += [(knowledge.phases.id, "transplant", name, concepts) for name in knowledge.phases.prophylaxis_window_days]
     for rule in rules:
         used += [(rule.id, "route", name, routes) for name in rule.routes]

@@ -496,6 +496,34 @@ class CidofovirRule(Entry):
     stop: StopLimits
 
 
+class Panel(Entry):
+    """One row of the flowsheet; its analytes share an axis."""
+
+    name: str
+    analytes: tuple[str, ...]
+    scale: Literal["linear", "log"] = "linear"
+    with_drugs: tuple[str, ...] = ()
+    optional: StrictBool = False
+
+
+class WorksheetDrug(Entry):
+    """A product that the worksheet shows the regimens of, for each purpose."""
+
+    product: str
+    route: str
+    purposes: tuple[str, ...]
+
+
+class FlowsheetRule(Entry):
+    """mappings/flowsheet.yaml."""
+
+    kind: Literal["flowsheet"]
+    id: str
+    title: str
+    panels: tuple[Panel, ...]
+    worksheet: tuple[WorksheetDrug, ...]
+
+
 DrugRule = RenalDoseRule | DoseRule | CidofovirRule
 KINDS: dict[str, type[DrugRule]] = {  # kinds of the files in mappings/rules/
     "renal-dose": RenalDoseRule,

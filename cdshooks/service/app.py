@@ -32,8 +32,10 @@ from cdshooks.service.canaries import read_canaries, silent_rules
 from cdshooks.service.clients import Reason, Refused, key_problems, open_door
 from cdshooks.service.config import ANYBODY, Client, Settings, load_settings
 from cdshooks.service.fhir_server import FhirReader, listed_base
+from cdshooks.service.filters import add_filters
 from cdshooks.service.logs import json_lines, locations, make_meters, shortened
-from cdshooks.service.pages import register_pages
+from cdshooks.service.pages import DEFAULT_BASE, register_pages
+from cdshooks.service.smart_pages import register_smart
 from cdshooks.service.store import keep_cards, keep_feedback, open_store, reading
 from cdshooks.wire.hooks import (
     ALL_OBSERVATIONS,
@@ -98,6 +100,8 @@ def create_app(
     zone = ZoneInfo(settings.timezone)
     fixed_today = today or settings.today
 
+    smart_app = f"{settings.public_base or DEFAULT_BASE}/smart/launch" if settings.smart.iss else ""
+
     def clinical_date() -> date:
         return fixed_today or datetime.now(zone).date()
 
@@ -117,6 +121,7 @@ def create_app(
     app.extensions["store"] = store  # so that whoever made the application can close it
     app.wsgi_app = _clean_path(app.wsgi_app)  # type: ignore[method-assign, assignment]
     app.jinja_options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
+    add_filters(app)
     service_rule = "/cds-services/<any(" + ",".join(f'"{service.id}"' for service in SERVICES) + "):service>"
 
     @app.before_request
@@ -183,17 +188,7 @@ def create_app(
                 zone=zone,
                 fhir_release=caller.fhir_release,
                 profile=caller.profile,
-            )
-        g.told["hook_instance"] = shortened(hook_call.hook_instance)
-        hook_call = completed(hook_call, caller, today)  # waits for others, so it takes nobody's turn
-        with turn():
-            answer = evaluate(
-                hook_call,
-                knowledge=knowledge,
-                today=today,
-                zone=zone,
-                fhir_release=caller.fhir_release,
-                profile=caller.profile,
+                app=smart_app,
             )
         asker = audit.asker(key, client=caller.name, user=hook_call.user_id, patient=hook_call.patient_id)
         at, cards, visible = datetime.now(UTC), answer.cards, settings.mode == "show"
@@ -262,16 +257,15 @@ def create_app(
         g.told |= {"entries": len(entries), "matched": matched}
         return json_answer(orjson.dumps({"kept": len(entries), "matched": matched}))
 
-    @app.get("/smart/launch")
-    def smart_launch() -> Response:
-        return problem(
-            HTTPStatus.BAD_REQUEST, "this FHIR server may not launch the app; none is configured", field="iss"
-        )
-
-    @app.get("/smart/callback")
-    def smart_callback() -> Response:
-        return problem(HTTPStatus.BAD_REQUEST, "unknown state; launch the app again", field="state")
-
+    register_smart(
+        app,
+        settings=settings,
+        base=settings.public_base or DEFAULT_BASE,
+        knowledge=knowledge,
+        store=store,
+        clinical_date=clinical_date,
+        zone=zone,
+    )
     register_pages(
         app,
         settings=settings,
@@ -327,7 +321,7 @@ def create_app(
 
     @app.after_request
     def _finish(response: Response) -> Response:
-        if request.endpoint != "static" or response.status_code >= HTTPStatus.BAD_REQUEST:
+        if request.endpoint not in ("static", "plotly") or response.status_code >= HTTPStatus.BAD_REQUEST:
             response.headers["Cache-Control"] = "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
         if _is_hook_path() or response.status_code >= HTTPStatus.BAD_REQUEST:
@@ -366,8 +360,6 @@ def refuse_unbuilt(settings: Settings) -> None:
     ]
     if settings.overlay is not None:
         problems.append("overlay: a site's thresholds are not built yet in this version; remove overlay")
-    if settings.smart.client_id or settings.smart.iss:
-        problems.append("smart: the SMART app is not built yet in this version; remove client_id and iss of [smart]")
     if problems:
         raise ConfigurationError("\n".join(problems))
 

@@ -11,6 +11,7 @@ from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -124,13 +125,41 @@ class Client(_Table):
 ANYBODY: Final = Client.model_construct(name="", iss="")  # who calls an open service: nothing is configured for them
 
 
+def is_protected(address: str) -> bool:
+    """Is what goes to this address encrypted, or stays on this machine?"""
+    parts = urlsplit(address)
+    return parts.scheme == "https" or (
+        parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1") and "@" not in parts.netloc
+    )
+
+
 class Smart(_Table):
-    """The SMART app: who it is, where it comes back to, which FHIR servers may launch it, which pages may frame it."""
+    """The SMART app: who it is, where it comes back to, which FHIR servers may launch it, which pages may frame it.
+
+    `fhir_networks`: private networks in which the names of `iss` and of their token servers may lie.
+    """
 
     client_id: str = ""
-    redirect: str = "/smart/callback"
-    iss: tuple[Address, ...] = ()
+    redirect: str = Field(default="/smart/callback", pattern=r"^/smart/[A-Za-z0-9_/-]+$")
+    iss: tuple[Base, ...] = ()
     frame_ancestors: tuple[Origin, ...] = ()
+    fhir_networks: tuple[IPvAnyNetwork, ...] = ()
+
+    @field_validator("iss")
+    @classmethod
+    def _encrypted(cls, iss: tuple[str, ...]) -> tuple[str, ...]:
+        """Tokens and results travel encrypted, but on this machine itself."""
+        for base in iss:
+            if not is_protected(base):
+                raise ValueError("write https, or http for a server on loopback")
+        return iss
+
+    @model_validator(mode="after")
+    def _named(self) -> "Smart":
+        """A launch needs both."""
+        if bool(self.client_id) != bool(self.iss):
+            raise ValueError("give both client_id and iss, or neither")
+        return self
 
 
 class Settings(_Table):

@@ -22,12 +22,10 @@ from pathlib import Path
 from time import monotonic, sleep
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import orjson
 from flask import Flask, Response, abort, render_template
-from markdown_it import MarkdownIt
-from markupsafe import Markup
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -36,8 +34,9 @@ from cdshooks import __version__
 from cdshooks.errors import CdsError, ConfigurationError
 from cdshooks.service import server
 from cdshooks.service.app import create_app
-from cdshooks.service.config import Settings
+from cdshooks.service.config import Settings, Smart
 from cdshooks.service.pages import page_policy
+from cdshooks.service.sample_ehr import SAMPLE_CLIENT, SampleEhr, resources_of
 from cdshooks.service.terminal import COLOURS, Card
 
 if TYPE_CHECKING:
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
 
 HOST: Final = "127.0.0.1"
 TODAY: Final = date(2026, 11, 21)  # of the sample patients
+SAMPLE_FHIR: Final = "/fhir"
 READY_WITHIN_S: Final = 20
 ANSWER_WITHIN_S: Final = 10
 LINKS: Final = (("/cds-services", "discovery"), ("/knowledge", "rules and sources"), ("/openapi.json", "OpenAPI"))
@@ -98,7 +98,9 @@ def run(settings: Settings, *, port: int, once: bool = False) -> None:
     console = Console()
     with tempfile.TemporaryDirectory(prefix="cdshooks-demo-") as folder, _ended_by_signals():
         log = Path(folder) / "log"
-        own = {"today": today, "database": f"sqlite:///{folder}/demo.db", "public_base": base, "clients": ()}
+        smart = Smart(client_id=SAMPLE_CLIENT, iss=(base + SAMPLE_FHIR,))
+        database = f"sqlite:///{folder}/demo.db"
+        own = {"today": today, "database": database, "public_base": base, "clients": (), "smart": smart}
         with _service(settings.model_copy(update=own), port, log) as process:
             _wait_until_ready(process, port, log)
             console.print(table([(patient, ask_over_http(port, patient)) for patient in read_patients()], today))
@@ -196,11 +198,23 @@ def _line(card: Card) -> Text:
 def demo_app(settings: Settings, *, knowledge: "Knowledge") -> Flask:
     """The service, with the sample patients in place of its home page; it asks for their cards over HTTP."""
     app = create_app(settings, knowledge=knowledge)
-    port = urlsplit(settings.public_base or "").port
+    base = settings.public_base or ""
+    port = urlsplit(base).port
     if port is None:
         raise ConfigurationError("public_base: the sample patients need an address with a port")
     add_pages(app, settings, knowledge.version, partial(ask_over_http, port))
+    app.register_blueprint(sample_ehr(base, settings.smart.redirect).blueprint(SAMPLE_FHIR))
     return app
+
+
+def sample_ehr(base: str, redirect_path: str) -> SampleEhr:
+    """A record system at the address `base` that holds the sample patients whose data are FHIR R4."""
+    held = {
+        patient.request["context"]["patientId"]: resources_of(patient.request["prefetch"])
+        for patient in read_patients()
+        if patient.fhir == "R4"
+    }
+    return SampleEhr(base + SAMPLE_FHIR, held, base + redirect_path)
 
 
 def add_pages(app: Flask, settings: Settings, knowledge_version: str, ask: Ask) -> None:
@@ -229,6 +243,7 @@ def add_pages(app: Flask, settings: Settings, knowledge_version: str, ask: Ask) 
             results=_results(patient),
             today=settings.today or TODAY,
             links=LINKS,
+            launch=_launch(patient, settings),
             version=__version__,
             knowledge_version=knowledge_version,
         )
@@ -236,8 +251,14 @@ def add_pages(app: Flask, settings: Settings, knowledge_version: str, ask: Ask) 
 
     app.view_functions["home"] = lambda: page(patients[0].key)
     app.add_url_rule("/patients/<key>", "patient", page)
-    app.add_template_filter(_html, "markdown")
-    app.add_template_filter(_pretty, "pretty")
+
+
+def _launch(patient: Patient, settings: Settings) -> str:
+    """Where the SMART app opens for a patient, as an EHR would launch it from a card; "" where it cannot."""
+    if patient.fhir != "R4" or not settings.smart.iss:
+        return ""
+    asked = {"iss": settings.smart.iss[0], "launch": patient.request["context"]["patientId"]}
+    return f"/smart/launch?{urlencode(asked)}"
 
 
 def _person(patient: Patient) -> str:
@@ -249,12 +270,3 @@ def _results(patient: Patient) -> list[dict[str, Any]]:
     """What the request says about the kidneys, as sent: rows of a table, newest first."""
     bundle = patient.request["prefetch"].get("kidney", {})
     return [entry["resource"] for entry in bundle.get("entry", ())]
-
-
-def _html(text: str) -> Markup:
-    """Markdown of a card as HTML: no raw HTML, no images."""
-    return Markup(MarkdownIt("commonmark", {"html": False}).disable("image").render(text))  # noqa: S704 - escaped by it
-
-
-def _pretty(value: object) -> str:
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()

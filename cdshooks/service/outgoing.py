@@ -75,19 +75,24 @@ def _inner(address: Address) -> Address:
     return address
 
 
+def bind(session: requests.Session, destination: Destination) -> None:
+    """Make a session connect to its destination alone, with nothing from the environment and without cookies."""
+    session.trust_env = False  # no proxy, no .netrc
+    session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True  # a hospital's own authority
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.headers.clear()
+    adapter = _Adapter(destination)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+
+
 class Line:
     """A line to one destination: connections are kept open and shared by threads."""
 
     def __init__(self, destination: Destination) -> None:
         """Nothing is connected yet."""
         self._session = requests.Session()
-        self._session.trust_env = False  # no proxy, no .netrc
-        self._session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True  # a hospital's own authority
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        self._session.headers.clear()
-        adapter = _Adapter(destination)
-        self._session.mount("https://", adapter)
-        self._session.mount("http://", adapter)
+        bind(self._session, destination)
 
     def get(self, url: str, *, headers: Mapping[str, str], limit: int, until: float, watch: "Watch") -> bytes:
         """The body at `url`, of at most `limit` bytes, here by `until` (monotonic time).

@@ -94,13 +94,17 @@ def _json(body: bytes) -> Response:
     return Response(body, mimetype="application/json")
 
 
-def page_policy(frame_ancestors: Sequence[str]) -> Mapping[str, str]:
-    """Headers of every page: nothing from elsewhere, nothing inline, framed only where the site said so."""
+def page_policy(frame_ancestors: Sequence[str], *, forms: bool = False) -> Mapping[str, str]:
+    """Headers of every page: nothing from elsewhere, nothing inline, framed only where the site said so.
+
+    `forms`: the page may send a form, to this service alone.
+    """
     ancestors = " ".join(frame_ancestors) or "'none'"
+    sent_to = "'self'" if forms else "'none'"
     return {
         "Content-Security-Policy": (
             "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
-            f"base-uri 'none'; form-action 'none'; frame-ancestors {ancestors}"
+            f"base-uri 'none'; form-action {sent_to}; frame-ancestors {ancestors}"
         ),
         "Referrer-Policy": "no-referrer",
     }

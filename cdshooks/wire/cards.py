@@ -65,6 +65,15 @@ class Coding(_Wire):
     display: str
 
 
+class Link(_Wire):
+    """Where the clinician may go on: the SMART app, launched by the record system for the same patient."""
+
+    label: str
+    url: str
+    type: Literal["smart"] = "smart"
+    appContext: str  # noqa: N815
+
+
 class Card(_Wire):
     """One card."""
 
@@ -76,6 +85,7 @@ class Card(_Wire):
     suggestions: list[Suggestion] | None = None
     selectionBehavior: Literal["any"] | None = None  # noqa: N815
     overrideReasons: list[Coding] | None = None  # noqa: N815
+    links: list[Link] | None = None
     extension: dict[str, Any]
 
 
@@ -99,8 +109,12 @@ def render(
     patient_id: str,
     release: str,
     remarks: Sequence[str] = (),
+    app: str = "",
 ) -> list[Json]:
-    """The cards of one answer. `remarks` are lines about the whole call that every card's detail repeats."""
+    """The cards of one answer. `remarks` are lines about the whole call that every card's detail repeats.
+
+    `app` is the launch address of the SMART app, "" where there is none.
+    """
     groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in findings:
         place = finding.order.place if finding.order else ""
@@ -110,7 +124,14 @@ def render(
         together.sort(key=lambda f: -f.indicator)
         cards.append((-together[0].indicator, _card(together, wording, hook_instance, patient_id, release, remarks)))
     cards.sort(key=lambda pair: pair[0])
+    if app:
+        cards = [(rank, card.model_copy(update={"links": [_to_app(app, card)]})) for rank, card in cards]
     return [card.model_dump(exclude_none=True) for _, card in cards]
+
+
+def _to_app(address: str, card: Card) -> Link:
+    """The link says which card it was opened from, and nothing of the patient."""
+    return Link(label="Open the CMV flowsheet", url=address, appContext=card.uuid)
 
 
 def _card(
