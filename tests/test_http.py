@@ -485,7 +485,6 @@ def test_a_bug_is_500_with_a_reference_and_nothing_of_the_patient(
     "unbuilt",
     [
         {"overlay": Path("site.yaml")},
-        {"smart": Smart(client_id="app")},
     ],
 )
 def test_settings_that_would_not_be_honoured_stop_the_start(make: Make, unbuilt: Any) -> None:

@@ -156,9 +156,9 @@ class Smart(_Table):
 
     @model_validator(mode="after")
     def _named(self) -> "Smart":
-        """A launch needs both."""
-        if bool(self.client_id) != bool(self.iss):
-            raise ValueError("give both client_id and iss, or neither")
+        """A server that launches the app knows it by its client_id."""
+        if self.iss and not self.client_id:
+            raise ValueError("give client_id as well: the id under which these servers know the app")
         return self
 
 
