@@ -354,6 +354,7 @@ class Order:
     concepts: frozenset[str] = frozenset()  # what its reasons mean
     starts: date | None = None
     ends: date | None = None
+    finished: bool = False  # completed or stopped: on file, no longer running
 
     def with_intent(self, intent: Intent) -> "Order":
         """The same order with another intent."""
@@ -424,6 +425,8 @@ class Facts:
     medicines: Mapping[str, str] = field(
         default_factory=dict
     )  # drugs beside the orders: key -> how the record names it
+    on_hold: Mapping[str, str] = field(default_factory=dict)  # the same of drugs whose order is on hold
+    past: tuple[Order, ...] = ()  # finished orders of our drugs
     medicines_gap: Missing | None = None  # why the medication list is not known
     refused: tuple[tuple[ChartOrder, str, str, str], ...] = ()  # (order, drug, what it is called, why not judged)
 

@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from cdshooks.medicine.codes import Analyte, Codes, Meaning
 from cdshooks.medicine.dates import day_of, is_partial
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.medicine.orders import ORDER_IS_OVER, read_order, short
+from cdshooks.medicine.orders import FINISHED, ORDER_IS_OVER, read_order, short
 from cdshooks.medicine.phase import phase_assumed
 from cdshooks.medicine.results import AnalyteResults
 from cdshooks.model import (
@@ -33,15 +33,16 @@ from cdshooks.model import (
 _NOT_ACTIVE = frozenset({"inactive", "resolved", "remission", "refuted", "entered-in-error"})
 _NOT_DONE = frozenset({"entered-in-error", "not-done", "aborted", "suspended", "preparation", "cancelled"})
 _RUNNING = frozenset({"active", "taking", "intended", ""})
+_ON_HOLD = frozenset({"on-hold"})
 
 
 def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo) -> Facts:
     """The facts of one call. Orders come first: without an order of ours nothing else is looked at."""
     refused: list[tuple[ChartOrder, str, str, str]] = []
     judged = list(_orders(chart.judged, chart, knowledge, zone, refused, draft=chart.hook != "medication-verify"))
-    running = (
-        [m for m in chart.medications if m.status in _RUNNING] if not isinstance(chart.medications, Missing) else []
-    )
+    listed = () if isinstance(chart.medications, Missing) else chart.medications
+    ended_here = {order.ref for order in (*chart.judged, *chart.drafts) if order.ref and order.status in ORDER_IS_OVER}
+    running = [m for m in listed if m.status in _RUNNING and m.ref not in ended_here]
     known = {order.chart.ref for order in judged if order.chart.ref}
     active = [
         order
@@ -82,7 +83,14 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo) -> 
         results=results,
         problems=problems,
         unused=tuple(unused),
+        past=tuple(
+            order
+            for m in listed
+            if m.status in FINISHED and m.subject in ("", chart.patient_id)
+            if (order := read_order(m, knowledge, zone, draft=False, finished=True))
+        ),
         medicines=dict(_medicines((*chart.judged, *chart.drafts, *running), chart.patient_id, knowledge, today, zone)),
+        on_hold=dict(_medicines((m for m in listed if m.status in _ON_HOLD), chart.patient_id, knowledge, today, zone)),
         medicines_gap=_unseen(chart.medications),
     )
 

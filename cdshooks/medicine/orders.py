@@ -15,12 +15,18 @@ from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.phase import indication_said, phase_said
 from cdshooks.model import ChartOrder, Concept, Intent, Order, Phase, Product, Regimen, Unread
 
-ORDER_IS_OVER = frozenset({"stopped", "cancelled", "completed", "entered-in-error", "ended"})
+FINISHED = frozenset({"stopped", "completed", "ended"})
+ORDER_IS_OVER = FINISHED | {"cancelled", "entered-in-error"}
 
 
-def read_order(chart: ChartOrder, knowledge: Knowledge, zone: tzinfo, *, draft: bool) -> Order | None:
-    """The order read, or None when it is not for a CMV antiviral (or no longer an order to give a drug)."""
-    if chart.status in ORDER_IS_OVER or chart.intent == "do-not-perform":
+def read_order(
+    chart: ChartOrder, knowledge: Knowledge, zone: tzinfo, *, draft: bool, finished: bool = False
+) -> Order | None:
+    """The order read, or None when it is not for a CMV antiviral (or no longer an order to give a drug).
+
+    `finished` asks for one that was completed or stopped.
+    """
+    if (chart.status in ORDER_IS_OVER and not finished) or chart.intent == "do-not-perform":
         return None
     product = _product(knowledge.codes, chart.drug, chart.form)
     if product is None:
@@ -41,6 +47,7 @@ def read_order(chart: ChartOrder, knowledge: Knowledge, zone: tzinfo, *, draft: 
         route_assumed=not route_given,
         starts=_bound(chart, zone, "starts") or day_of(chart.authored, zone),
         ends=_bound(chart, zone, "ends"),
+        finished=finished,
     )
 
 

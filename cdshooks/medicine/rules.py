@@ -284,6 +284,7 @@ class KidneyRule(Entry):
     id: str
     title: str
     reviewed: str
+    adults_from_years: int  # for rules without a dose table, which says its own
     cockcroft_gault: CockcroftGault
     schwartz: Schwartz
     adjusted_weight: AdjustedWeight
@@ -386,9 +387,38 @@ class CardWording(Entry):
     override_reasons: tuple[OverrideReason, ...]
 
 
+class Switch(Entry):
+    """One thing on which sources differ: `use` is one of `choices`, each with what it means."""
+
+    use: str
+    choices: dict[str, str]
+    cite: Cite
+
+    @model_validator(mode="after")
+    def _is_a_choice(self) -> "Switch":
+        if self.use not in self.choices:
+            raise ValueError(f"{self.use!r} is no choice; write one of {', '.join(self.choices)}")
+        return self
+
+
+class SiteRule(Entry):
+    """mappings/site.yaml: what a site may decide. Its own file (`overlay`) lays other values over these."""
+
+    kind: Literal["site"]
+    id: str
+    title: str
+    reviewed: str
+    switches: dict[str, Switch]
+
+    def holds(self, wanted: dict[str, str]) -> bool:
+        """Do all the switches stand as wanted?"""
+        return all(self.switches[name].use == value for name, value in wanted.items())
+
+
 class When(Entry):
     """Conditions of a row: all that are given must hold. A needed value that is absent makes the row undecidable."""
 
+    site: dict[str, str] = {}  # switches of site.yaml and how they have to stand
     with_drugs: tuple[str, ...] = ()  # at least one of them running or drafted (keys of codes/rxnorm.csv)
     routes: tuple[str, ...] = ()
     phases: tuple[Phase, ...] = ()
@@ -398,6 +428,8 @@ class When(Entry):
     days_below: int | None = None  # of age
     kg_at_least: Decimal | None = None
     kg_below: Decimal | None = None
+    clearance_below: int | None = None  # mL/min; dialysis counts as below
+    earlier_doses_at_least: int | None = None  # of the same drug, by the orders on file
 
 
 class Formula(Entry):
@@ -407,6 +439,26 @@ class Formula(Entry):
     times: tuple[Literal["body surface area", "clearance", "weight"], ...]
     most_mg: Decimal | None = None
     round_mg: Decimal | None = None
+
+
+class Elsewhere(Entry):
+    """Regimens that another label has, or that are right at another time: at most so grave, and the card says why."""
+
+    regimens: Regimens
+    at_most: Literal["warning", "info"]
+    says: str
+    cite: Cite
+
+
+class Remark(Entry):
+    """Something to know beside the dose, whatever it is. `summary` follows the name of the order on the card."""
+
+    when: When
+    topic: Literal["administration", "contraindication", "dose"]
+    indicator: Literal["warning", "info"]
+    summary: str
+    says: str
+    cite: Cite
 
 
 class DoseRow(Entry):
@@ -422,6 +474,7 @@ class DoseRow(Entry):
     every: Measure | None = None
     not_recommended: str = ""
     unsettled: str = ""
+    elsewhere: Elsewhere | None = None
     note: str = ""
     at_most: Literal["critical", "warning", "info"] = "critical"
     cite: Cite | None = None
@@ -445,6 +498,13 @@ class DoseRule(Entry):
     reviewed: str
     cite: Cite
     rows: tuple[DoseRow, ...]
+    remarks: tuple[Remark, ...] = ()
+
+    @property
+    def conditions(self) -> Iterator[When]:
+        """The conditions of its rows and remarks."""
+        yield from (row.when for row in self.rows)
+        yield from (remark.when for remark in self.remarks)
 
 
 class StartLimits(Entry):
@@ -500,7 +560,7 @@ KINDS: dict[str, type[DrugRule]] = {  # kinds of the files in mappings/rules/
     "dose": DoseRule,
     "cidofovir": CidofovirRule,
 }
-Rule = DrugRule | KidneyRule | JudgementRule | PhaseRule  # whatever a card can name
+Rule = DrugRule | KidneyRule | JudgementRule | PhaseRule | SiteRule  # whatever a card can name
 
 
 def cites_of(entry: BaseModel) -> Iterator[Cite]:

@@ -65,7 +65,7 @@ def create_app(
     if knowledge is None:
         from cdshooks.medicine.knowledge import load_knowledge
 
-        knowledge = load_knowledge(settings.mappings)
+        knowledge = load_knowledge(settings.mappings, settings.overlay)
     store = open_store(settings.database)
     log = json_lines(sys.stderr)
     meters = make_meters([service.id for service in SERVICES])
@@ -209,8 +209,6 @@ def refuse_unbuilt(settings: Settings) -> None:
             "clients: client authentication is not built yet in this version, and calls would not be checked; "
             "remove [[clients]] and put the service behind a proxy that authenticates"
         )
-    if settings.overlay is not None:
-        problems.append("overlay: a site's thresholds are not built yet in this version; remove overlay")
     if settings.smart.client_id or settings.smart.iss:
         problems.append("smart: the SMART app is not built yet in this version; remove client_id and iss of [smart]")
     if problems:

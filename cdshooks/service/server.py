@@ -47,7 +47,7 @@ def serve(settings: Settings, *, host: str, port: int, make_app: Callable[..., F
     address = usable_address(host, port, open_to_all=settings.open)
     base = f"http://{f'[{address}]' if ':' in address else address}:{port}"
     settings = settings.model_copy(update={"public_base": settings.public_base or base})
-    knowledge = load_knowledge(settings.mappings)
+    knowledge = load_knowledge(settings.mappings, settings.overlay)
     open_store(settings.database).dispose()  # so that a wrong address ends here with its message, not in the worker
     server = Server(
         "cdshooks",
