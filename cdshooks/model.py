@@ -352,6 +352,7 @@ class Order:
     route_assumed: bool = False  # no route given: the product's usual one
     indication: str = "cmv"
     concepts: frozenset[str] = frozenset()  # what its reasons mean
+    said: tuple[str, ...] = ()  # its free text: reasons, dosage text, notes
     starts: date | None = None
     ends: date | None = None
     finished: bool = False  # completed or stopped: on file, no longer running

@@ -46,6 +46,12 @@ class DoseCase:
         """Does the dose hang on the computed clearance?"""
         return self.row.formula is not None and "clearance" in self.row.formula.times
 
+    @property
+    def by_weight(self) -> bool:
+        """Does the dose hang on the body weight?"""
+        bands = any(row.when.kg_at_least is not None or row.when.kg_below is not None for row in (self.row,))
+        return bands or self.row.formula is not None or any(r.dose[1] == "mg/kg" for r in self.expected)
+
 
 @dataclass(frozen=True, slots=True)
 class RemarkCase:

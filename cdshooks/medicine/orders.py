@@ -43,6 +43,7 @@ def read_order(
         intent=_intent(chart, knowledge),
         indication=indication_said(_texts(chart), knowledge.phases),
         concepts=frozenset(name for reason in chart.reasons for name, _, _ in knowledge.codes.concepts(reason)),
+        said=tuple(text for _, text in _texts(chart) if text),
         draft=draft,
         route_assumed=not route_given,
         starts=_bound(chart, zone, "starts") or day_of(chart.authored, zone),

@@ -110,6 +110,7 @@ class _Row(Entry):
     not_recommended: str = ""
     refer: str = ""
     variant: Variant | None = None
+    note: str = ""  # said with every misfit
     cite: Cite | None = None
 
     @model_validator(mode="after")
@@ -127,9 +128,10 @@ class Band(_Row):
 
 
 class DialysisRow(_Row):
-    """The row for a kind of dialysis."""
+    """The row for a kind of dialysis. `timing` is what the label says of when to give a dose after the session."""
 
     modality: Literal["haemodialysis", "peritoneal", "continuous"]
+    timing: str = ""
 
 
 class StartOfProphylaxis(Entry):
@@ -137,6 +139,21 @@ class StartOfProphylaxis(Entry):
 
     regimens: Literal["treatment"]
     up_to_days: int
+    cite: Cite
+
+
+class Protocol(Entry):
+    """A smaller dose that a site's written protocol may use in one phase: information, where the switches say so.
+
+    `for_positive` is the analyte that has to be positive; an order or reason with one of `never_with` is left out.
+    """
+
+    site: dict[str, str]
+    phase: Phase
+    regimens: Regimens
+    for_positive: str
+    never_with: tuple[str, ...]
+    says: str
     cite: Cite
 
 
@@ -157,6 +174,7 @@ class RenalDoseRule(Entry):
     confusable_with: str = ""  # a drug whose doses are taken for this one's
     stable_freshness_days: int | None = None  # instead of the one in kidney.yaml
     start_of_prophylaxis: StartOfProphylaxis | None = None
+    protocol: Protocol | None = None
     bands: tuple[Band, ...]
     dialysis: tuple[DialysisRow, ...]
 
@@ -277,6 +295,25 @@ class Doubtful(Entry):
     cite: Cite
 
 
+class WeightSlip(Entry):
+    """When a weight looks like pounds taken for kilograms, or the other way round."""
+
+    years_at_least: int
+    factor: Decimal
+    tolerance: Decimal
+    within_days: int
+    bmi_below: Decimal
+    bmi_at_least: Decimal
+    cite: Cite
+
+
+class Measured(Entry):
+    """How long a clearance measured in 24-hour urine counts; used per kg of body weight alone."""
+
+    within_days: int
+    cite: Cite
+
+
 class KidneyRule(Entry):
     """mappings/kidney.yaml."""
 
@@ -290,7 +327,9 @@ class KidneyRule(Entry):
     adjusted_weight: AdjustedWeight
     acute_change: AcuteChange
     freshness_days: Freshness
+    measured: Measured
     weight_days: int
+    weight_slip: WeightSlip
     doubtful: Doubtful
     dialysis_days: int
 
@@ -304,6 +343,8 @@ class JudgementRule(Entry):
     reviewed: str
     tolerance: Annotated[Decimal, Field(gt=0, lt=1)]
     strong: Annotated[Decimal, Field(gt=0, lt=1)]
+    pounds_per_kg: Annotated[Decimal, Field(gt=1)]
+    pounds_within: Annotated[Decimal, Field(gt=0, lt=1)]
     round_mg: Annotated[Decimal, Field(gt=0)]
     cite: Cite
 
@@ -474,6 +515,7 @@ class DoseRow(Entry):
     every: Measure | None = None
     not_recommended: str = ""
     unsettled: str = ""
+    ceiling: Regimens = ()  # of an unsettled row: no source has more
     elsewhere: Elsewhere | None = None
     note: str = ""
     at_most: Literal["critical", "warning", "info"] = "critical"
@@ -484,6 +526,8 @@ class DoseRow(Entry):
         said = [bool(self.regimens), bool(self.formula), bool(self.not_recommended), bool(self.unsettled)]
         if sum(said) != 1 or bool(self.formula) != bool(self.every):
             raise ValueError("give `regimens`, or `formula` with `every`, or `not_recommended`, or `unsettled`")
+        if self.ceiling and not self.unsettled:
+            raise ValueError("`ceiling` belongs to an `unsettled` row")
         return self
 
 

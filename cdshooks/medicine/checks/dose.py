@@ -46,7 +46,7 @@ def check(case: Case) -> Iterator[Finding]:
         summary, topic = ": not recommended for this patient", "interaction" if row.when.with_drugs else "dose"
         yield _finding(case, dose, _CAP[row.at_most], summary, row.not_recommended, topic=topic)
     elif row.unsettled:
-        yield _finding(case, dose, Indicator.INFO, ": the sources do not settle this dose", row.unsettled)
+        yield from _unsettled(case, dose)
     elif regimen is None and case.order.draft:
         words = _words(dose.expected)
         yield _finding(case, dose, Indicator.INFO, f": {words}", f"Regimen: {words}.", topic="doseAdvice", propose=True)
@@ -133,6 +133,17 @@ def _not_known(case: Case, dose: DoseCase) -> Iterator[Finding]:
         yield _finding(case, dose, Indicator.WARNING, summary, *lines, topic="dataQuality")
 
 
+def _unsettled(case: Case, dose: DoseCase) -> Iterator[Finding]:
+    """Information; a warning where the order is more than any source has. Never a suggestion."""
+    row, regimen = dose.row, case.order.regimen
+    comparisons = _comparisons(case, row.ceiling, regimen) if isinstance(regimen, Regimen) else []
+    if comparisons and all(c.high >= 1 + case.knowledge.judgement.strong for c in comparisons):
+        summary = f" is more than any source has: {_words(row.ceiling)} at most"
+        yield _finding(case, dose, Indicator.WARNING, summary, row.unsettled)
+    else:
+        yield _finding(case, dose, Indicator.INFO, ": the sources do not settle this dose", row.unsettled)
+
+
 def _judged(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
     comparisons = _comparisons(case, dose.expected, ordered)
     words = _words(dose.expected)
@@ -165,7 +176,7 @@ def _judged(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
     misfit = "is too much" if judging.too_much else "is too little" if judging.too_little else "has the wrong interval"
     amount = judging.low if judging.too_little and not judging.too_much else judging.high
     share = f"Expected: {words}; ordered is {amount * 100:.0f} % of the amount a day."
-    slip = likely_slip(ordered, judging)
+    slip = likely_slip(ordered, judging, case.knowledge.judgement)
     yield _finding(case, dose, indicator, f" {misfit}: {words}", share, *([slip] if slip else []), propose=True)
 
 
