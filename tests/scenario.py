@@ -65,7 +65,9 @@ LABS = {  # name -> LOINC code by unit ("" for any other unit), prefetch group
     "albumin": ({"": "1751-7"}, "kidney"),
     "urine protein": ({"": "20454-5", "mg/dL": "2888-6"}, "kidney"),
     "urine protein/creatinine": ({"": "2890-2"}, "kidney"),
+    "creatinine clearance in 24 h urine": ({"": "2164-2"}, "kidney"),
     "CMV DNA in plasma": ({"": "72493-0"}, "virology"),
+    "CMV IgG": ({"": "13949-3"}, "virology"),
 }
 ROUTES = {
     "oral": ("26643006", "Oral route"),
@@ -138,9 +140,9 @@ class Scenario:
         return RELEASES
 
 
-def load_scenarios() -> tuple[Scenario, ...]:
-    """Every scenario of every file, in the order of the files."""
-    return tuple(_scenario(entry, path) for path in sorted(FOLDER.glob("*.yaml")) for entry in read_yaml(path))
+def load_scenarios(folder: Path = FOLDER) -> tuple[Scenario, ...]:
+    """Every scenario of every file of a folder, in the order of the files."""
+    return tuple(_scenario(entry, path) for path in sorted(folder.glob("*.yaml")) for entry in read_yaml(path))
 
 
 def _scenario(entry: Mapping[str, Any], path: Path) -> Scenario:

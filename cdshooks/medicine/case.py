@@ -150,25 +150,38 @@ def medicines_gap(facts: Facts) -> Missing | None:
     return facts.medicines_gap
 
 
-def earlier_doses(order: Order, facts: Facts) -> int:
-    """How many doses of the drug the orders on file have given before today, as far as their dates tell."""
-    drug = order.product.drug
+def earlier_orders(order: Order, facts: Facts, knowledge: Knowledge) -> list[Order]:
+    """The orders on file that have given doses of the drug before today, in this course of therapy."""
+    drug, oldest = order.product.drug, facts.today - timedelta(days=knowledge.phases.course_gap_days)
     others = [other for other in (*facts.context, *facts.past) if other.product.drug == drug and not other.draft]
-    return sum(_doses_before(facts.today, other) for other in (*others, *(() if order.draft else (order,))))
+    return [
+        other
+        for other in (*others, *(() if order.draft else (order,)))
+        if other.starts is None or (other.starts < facts.today and _last_dose(other, facts.today) >= oldest)
+    ]
+
+
+def earlier_doses(order: Order, facts: Facts, knowledge: Knowledge) -> int:
+    """How many doses they have given, as far as their dates tell."""
+    return sum(_doses_before(facts.today, other) for other in earlier_orders(order, facts, knowledge))
 
 
 def _doses_before(today: date, order: Order) -> int:
     """Doses on the days before today. A finished order without an end counts once: when it ended is not known."""
-    if order.starts is None or order.starts >= today:
-        return 0 if order.starts else 1
     regimen = order.regimen
     per_day = regimen.per_day if isinstance(regimen, Regimen) else None
-    counts = [int(dosage.timing.count) for dosage in order.chart.dosages if dosage.timing.count]
-    if per_day is None or (order.finished and order.ends is None):
+    if order.starts is None or per_day is None:
         return 1
-    last = min(today - timedelta(days=1), order.ends or today)
-    given = int((last - order.starts).days * per_day) + 1 if last >= order.starts else 0
-    return min(given, *counts) if counts else given
+    given = int((_last_dose(order, today) - order.starts).days * per_day) + 1
+    return min(given, *(int(dosage.timing.count) for dosage in order.chart.dosages if dosage.timing.count), given)
+
+
+def _last_dose(order: Order, today: date) -> date:
+    """The last day before today on which the order may have given a dose."""
+    yesterday = today - timedelta(days=1)
+    if order.finished and order.ends is None:
+        return order.starts or yesterday
+    return min(yesterday, order.ends or yesterday)
 
 
 def _without_phase(when: When, about: _About) -> bool:
@@ -190,7 +203,7 @@ def _on_the_list(when: When, about: _About) -> bool:
     if when.with_drugs and not about.facts.medicines.keys() & set(when.with_drugs):
         return False
     least = when.earlier_doses_at_least
-    return least is None or earlier_doses(about.order, about.facts) >= least
+    return least is None or earlier_doses(about.order, about.facts, about.knowledge) >= least
 
 
 def _holds(when: When, about: _About) -> bool | tuple[str, Missing]:

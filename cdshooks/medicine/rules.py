@@ -384,6 +384,7 @@ class PhaseRule(Entry):
     other_purpose: tuple[str, ...]
     cite: Cite
     dnaemia_days: int
+    course_gap_days: int
     prophylaxis_window_days: dict[str, Window]
 
 
@@ -557,14 +558,20 @@ class StartLimits(Entry):
     creatinine_above_mg_dl: Decimal
     clearance_at_most_ml_min: int
     protein_at_least_mg_dl: Decimal
+    dipstick: str
     cite: Cite
 
 
 class EveryDose(Entry):
     """Creatinine and urine protein have to be this recent before every dose."""
 
-    within_days: int
+    within_hours: int
     cite: Cite
+
+    @property
+    def within_days(self) -> int:
+        """The same in calendar days: results have a day, and not always an hour."""
+        return self.within_hours // 24
 
 
 class Reduction(Entry):
@@ -580,6 +587,16 @@ class StopLimits(Entry):
 
     rise_at_least_mg_dl: Decimal
     protein_at_least_mg_dl: Decimal
+    dipstick: str
+    cite: Cite
+
+
+class WatchLimit(Entry):
+    """New protein on treatment below the stop limit: what the label says to do."""
+
+    protein_at_least_mg_dl: Decimal
+    dipstick: str
+    says: str
     cite: Cite
 
 
@@ -591,11 +608,14 @@ class CidofovirRule(Entry):
     title: str
     drug: str
     routes: tuple[str, ...]
+    adults_from_years: int
+    baseline_days: int
     reviewed: str
     start: StartLimits
     every_dose: EveryDose
     reduce: Reduction
     stop: StopLimits
+    watch: WatchLimit
 
 
 DrugRule = RenalDoseRule | DoseRule | CidofovirRule

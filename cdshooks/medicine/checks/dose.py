@@ -258,7 +258,9 @@ def _finding(
     present = [name for drug, name in case.facts.medicines.items() if drug in row.when.with_drugs]
     why += [f"Given with {', '.join(present)}."] if present else []
     if row.when.earlier_doses_at_least:
-        why.append(f"The orders on file hold {earlier_doses(order, case.facts)} earlier doses.")
+        why.append(
+            f"The orders on file hold {earlier_doses(order, case.facts, case.knowledge)} earlier doses of this course."
+        )
     why += [f"Site setting {name}: {value}." for name, value in row.when.site.items()]
     why += [f"{dose.arithmetic}."] if dose.arithmetic else []
     if child and child.clearance and dose.by_clearance and dose.expected:
