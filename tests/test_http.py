@@ -484,7 +484,6 @@ def test_a_bug_is_500_with_a_reference_and_nothing_of_the_patient(
     "unbuilt",
     [
         {"clients": (Client(name="Hospital", iss="https://ehr.example.org", jwks_file=Path("keys.json")),)},
-        {"overlay": Path("site.yaml")},
         {"smart": Smart(client_id="app")},
     ],
 )

@@ -153,10 +153,12 @@ def medicines_gap(facts: Facts) -> Missing | None:
 def earlier_orders(order: Order, facts: Facts, knowledge: Knowledge) -> list[Order]:
     """The orders on file that have given doses of the drug before today, in this course of therapy."""
     drug, oldest = order.product.drug, facts.today - timedelta(days=knowledge.phases.course_gap_days)
-    others = [other for other in (*facts.context, *facts.past) if other.product.drug == drug and not other.draft]
+    on_file = (*facts.context, *facts.past, order)
+    each_once = {other.chart.ref or other.chart.place: other for other in on_file if not other.draft}
     return [
         other
-        for other in (*others, *(() if order.draft else (order,)))
+        for other in each_once.values()
+        if other.product.drug == drug
         if other.starts is None or (other.starts < facts.today and _last_dose(other, facts.today) >= oldest)
     ]
 

@@ -102,6 +102,13 @@ class Variant(Entry):
     cite: Cite
 
 
+class Note(Entry):
+    """Something another source says, shown with every misfit; it changes no verdict."""
+
+    says: str
+    cite: Cite
+
+
 class _Row(Entry):
     """What a row of a table says: regimens, or that the drug is not recommended, or that a specialist decides."""
 
@@ -110,7 +117,7 @@ class _Row(Entry):
     not_recommended: str = ""
     refer: str = ""
     variant: Variant | None = None
-    note: str = ""  # said with every misfit
+    note: Note | None = None
     cite: Cite | None = None
 
     @model_validator(mode="after")

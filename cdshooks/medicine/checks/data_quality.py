@@ -153,7 +153,8 @@ def _weight_slip(order: Order, facts: Facts, knowledge: Knowledge) -> Iterator[F
     if isinstance(weight, Missing) or facts.age is None or facts.age < limit.years_at_least:
         return
     lines = []
-    for earlier in facts.results["weight"].since(weight.on - timedelta(days=limit.within_days))[1:2]:
+    recent = facts.results["weight"].since(weight.on - timedelta(days=limit.within_days))
+    for earlier in [lab for lab in recent if lab.value != weight.value][:1]:
         low, high = sorted((weight.value, earlier.value))
         if abs(high / low / limit.factor - 1) <= limit.tolerance:
             was = f"{earlier.original} on {earlier.on.isoformat()}, {weight.original} on {weight.on.isoformat()}"

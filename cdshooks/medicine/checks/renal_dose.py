@@ -261,13 +261,14 @@ def _verdict(case: _Judged, row: Band | DialysisRow, comparisons: tuple[Comparis
         f" {_misfit(judging)} {case.state} ({case.named(judging.phase)}): {judging.expected.regimen.wording}",
         *_lines(case, comparisons),
         *_slip(case, judging),
-        *([row.note] if row.note else []),
+        *([row.note.says] if row.note else []),
     )
     yield replace(
         base,
         because=(*base.because, *_edge(case)),
         expected="; ".join(f"{c.expected.regimen.wording} ({case.named(c.phase)})" for c in comparisons),
         proposals=case.proposals([(c.phase, c.expected) for c in comparisons]),
+        citations=(*base.citations, *([case.knowledge.citation(row.note.cite)] if row.note else [])),
     )
 
 
