@@ -27,7 +27,8 @@ class DoseCase:
 
     `lacking` names what a condition or a formula needs and the record does not give. `unseen` are the rows that would
     apply instead if something on the medication list that could not be looked for were there; `on_hold` those beside a
-    drug that is on hold. `assumed` is said where the phase had to be supposed.
+    drug that is on hold. `assumed` is said where the phase had to be supposed; `readings` are the rows that hold if it
+    is another one, or if the order's words outrank the doses on file.
     """
 
     rule: DoseRule
@@ -39,7 +40,7 @@ class DoseCase:
     unseen: tuple[DoseRow, ...] = ()
     on_hold: tuple[DoseRow, ...] = ()
     assumed: str = ""
-    other_phase: DoseRow | None = None  # the row for the phase that was not supposed
+    readings: tuple[DoseRow, ...] = ()
 
     @property
     def by_clearance(self) -> bool:
@@ -135,10 +136,13 @@ def _dose_case(about: _About, renal: RenalCase | None) -> DoseCase | None:
                     unseen.append(row)
                 continue
             found = DoseCase(rule, row, row.regimens, unseen=tuple(unseen), on_hold=tuple(on_hold))
+            below = rule.rows[position + 1 :]
             if row.when.phases and about.order.intent.phase is None:
-                other = next((r for r in rule.rows[position + 1 :] if _without_phase(r.when, about)), None)
                 words = f"taken as {row.when.phases[0].value}: the order does not say what it is for"
-                found = replace(found, assumed=words, other_phase=other)
+                other = [r for r in below if not r.when.phases and _applies(r.when, about) is True]
+                found = replace(found, assumed=words, readings=tuple(other[:1]))
+            elif row.when.earlier_doses_at_least and about.order.intent.basis == "said":
+                found = replace(found, readings=tuple([r for r in below if _holds(r.when, about) is True][:1]))
             return _with_expected(found, renal, about.facts)
     return None
 
@@ -184,11 +188,6 @@ def _last_dose(order: Order, today: date) -> date:
     if order.finished and order.ends is None:
         return order.starts or yesterday
     return min(yesterday, order.ends or yesterday)
-
-
-def _without_phase(when: When, about: _About) -> bool:
-    """Does a row hold that asks for no phase?"""
-    return not when.phases and _applies(when, about) is True
 
 
 def _applies(when: When, about: _About) -> bool | tuple[str, Missing]:

@@ -81,6 +81,7 @@ class Due:
     also_right: tuple[Regimen, ...] = ()
     grave: bool = False
     otherwise: tuple[Regimen, ...] = ()
+    perhaps: tuple[Regimen, ...] = ()  # critical only if it is so against this one, too
     ceiling: Regimen | None = None
     gap: str = ""  # indicator of the dataQuality card
     quiet_gap: bool = False  # ... which is not compared
@@ -208,12 +209,12 @@ def cidofovir(case: Other) -> Due:
     later, reduced_later = _weekly(5, weeks=2), _weekly(3, weeks=2)
     if case.phase in ("maintenance", "prophylaxis"):
         return Due((later,), also_right=(reduced_later,), quiet_gap=True)
-    most = "warning" if not case.phase else "critical"
-    if case.given >= 2:
-        most = "warning" if case.said else most
-        return Due((later,), also_right=(reduced_later,), most=most, quiet_gap=True)
     weekly, reduced = _weekly(5), _weekly(3)
-    due = Due((weekly,), most=most, otherwise=() if case.phase else (later, reduced_later), quiet_gap=True)
+    if case.given >= 2:  # called an induction it may be a new one
+        perhaps = (weekly, reduced) if case.said else ()
+        return Due((later,), also_right=(reduced_later,), perhaps=perhaps[:1], quiet_gap=True)
+    otherwise = () if case.phase else (later, reduced_later)
+    due = Due((weekly,), otherwise=otherwise, perhaps=otherwise[:1], quiet_gap=True)
     if case.given == 1:
         return replace(due, also_right=(reduced,), instead=((later, "info"), (reduced_later, "info")))
     if not case.list_sent:
@@ -301,12 +302,14 @@ def _judged(case: Other, due: Due) -> tuple[str, bool]:
     """(indicator, is a suggestion made?)."""
     if _right(case, due.regimens):
         return ("info", False) if due.otherwise and not _right(case, due.otherwise) else ("", False)
+    if _right(case, due.also_right) and not case.list_sent:
+        return "", False  # the card on the list that was not sent shows both
     if _right(case, due.also_right):
         return ("info", False) if due.otherwise and not _right(case, due.otherwise) else ("", False)
     (expected,) = due.regimens
-    low, high = _shares(case, expected)
-    indicator = "critical" if high >= Fraction(5, 4) else "warning"
-    if due.grave and low <= Fraction(3, 4) and low < Fraction(9, 10):
+    far = all(_sure_share(case, regimen) >= Fraction(5, 4) for regimen in (expected, *due.perhaps))
+    indicator = "critical" if far else "warning"
+    if due.grave and _sure_share(case, expected) <= Fraction(3, 4):
         indicator = "critical"
     indicator = min(indicator, due.most, key=_RANK.index)
     for regimen, most in due.instead:
@@ -319,17 +322,17 @@ def _judged(case: Other, due: Due) -> tuple[str, bool]:
 def _right(case: Other, regimens: tuple[Regimen, ...]) -> bool:
     for regimen in regimens:
         times = case.dose.weekly_times / regimen.times if case.dose else Fraction(0)
-        low, high = _shares(case, regimen)
-        if Fraction(10, 11) <= times <= Fraction(11, 10) and low >= Fraction(9, 10) and high <= Fraction(11, 10):
+        share = _sure_share(case, regimen)
+        if Fraction(10, 11) <= times <= Fraction(11, 10) and Fraction(9, 10) <= share <= Fraction(11, 10):
             return True
     return False
 
 
-def _shares(case: Other, regimen: Regimen) -> tuple[Fraction, Fraction]:
+def _sure_share(case: Other, regimen: Regimen) -> Fraction:
     share = _share(case, regimen)
     if share is None:
         raise ValueError("units do not meet")
-    return share, share
+    return share
 
 
 def _share(case: Other, regimen: Regimen) -> Fraction | None:
@@ -542,22 +545,17 @@ _MAKERS: dict[str, Callable[[random.Random], Other]] = {
 
 
 def edge_others() -> Iterator[Other]:
-    """Every weight and age at which a label changes, one step to either side, with each usual dose of the drug."""
+    """Every weight and every age at which a label changes, one step to either side, with orders near to what is due."""
     chance = random.Random("others at the edges")
-    step = timedelta(days=1)
-    birthdays = [
-        date(TODAY.year - years, TODAY.month, TODAY.day) + step * move
-        for years in (1, 2, 12, 13, 16, 18)
-        for move in (-1, 0, 1)
-    ]
-    birthdays += [TODAY - timedelta(days=days) for days in (182, 183, 184)]
-    weights = [
-        Fraction(w) + Fraction(m, 10) for w in ("5", "6", "7.5", "10", "15", "30", "35", "40", "48") for m in (-1, 0, 1)
-    ]
-    for drug in _MAKERS:
-        for born in birthdays:
-            for weight in weights:
-                base = replace(_MAKERS[drug](chance), born=born, weight=weight, height=None, creatinine=None)
-                if (TODAY - born).days > 17 * 365 and drug in ("valganciclovir", "ganciclovir"):
-                    continue
-                yield _dosed(chance, replace(base, dose=None))
+    turns = [date(TODAY.year - years, TODAY.month, TODAY.day) for years in (1, 2, 12, 13, 16, 18)]
+    ages = [turn + timedelta(days=move) for turn in turns for move in (-1, 0, 1)]
+    ages += [TODAY - timedelta(days=days) for days in (182, 183, 184)]
+    changes = [Fraction(weight) for weight in ("5", "6", "7.5", "10", "15", "30", "35", "40", "48")]
+    weights = [weight + Fraction(move, 10) for weight in changes for move in (-1, 0, 1)]
+    pairs = [(age, weight) for age in ages for weight in (Fraction(8), Fraction(38), Fraction(60))]
+    pairs += [(age, weight) for age in (ages[-1], ages[3], ages[9], ages[16]) for weight in weights]
+    for drug, make in _MAKERS.items():
+        for born, weight in pairs:
+            case = replace(make(chance), born=born, weight=weight, height=None, creatinine=None, dose=None)
+            if case.years < 17 or drug not in ("valganciclovir", "ganciclovir"):
+                yield _dosed(chance, case)

@@ -153,7 +153,7 @@ def kinds(expected: Prediction, cards: list[Json], case: Case | Other) -> Iterat
     ways = expected.offered if dose else ()
     if not _would_do(offered, ways):
         yield f"offered {_shown(offered)}, expected {' and '.join(map(_shown, ways)) or 'none'}"
-    removes = any(action["type"] == "delete" for action in _actions(cards))
+    removes = any(action["type"] == "delete" for action in actions(cards))
     if removes != expected.removes and "contraindication" in expected.topics:
         yield "removal is offered" if removes else "removal is not offered"
     for value in _clearances(cards) if isinstance(case, Case) else ():
@@ -196,7 +196,8 @@ def _named(text: str) -> Iterator[Regimen]:
         yield Regimen(Fraction(match[1]), match[2], times)
 
 
-def _actions(cards: list[Json]) -> Iterator[Json]:
+def actions(cards: list[Json]) -> Iterator[Json]:
+    """What the cards offer to do."""
     for card in cards:
         for suggestion in card.get("suggestions", ()):
             yield from suggestion["actions"]
@@ -204,7 +205,7 @@ def _actions(cards: list[Json]) -> Iterator[Json]:
 
 def _offered(card: Json) -> Iterator[Regimen]:
     """The regimens of the suggested drafts."""
-    for action in _actions([card]):
+    for action in actions([card]):
         if action["type"] == "update":
             (dosage,) = action["resource"]["dosageInstruction"]
             quantity, repeat = dosage["doseAndRate"][0]["doseQuantity"], dosage["timing"]["repeat"]

@@ -154,21 +154,20 @@ def _judged(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
         yield _finding(case, dose, Indicator.WARNING, f": dose not checked ({reason})", because, topic="dataQuality")
         return
     judging = nearest(comparisons)
-    other = dose.other_phase
-    if judging.fits and other and not any(c.fits for c in _comparisons(case, other.regimens, ordered)):
-        yield from _right_for_one(case, dose, other)
+    if judging.fits and dose.assumed:
+        for other in dose.readings:
+            if not any(c.fits for c in _comparisons(case, other.regimens, ordered)):
+                yield from _right_for_one(case, dose, other)
     if judging.fits or (_rising(case, dose) and not judging.too_much):
         return
     either = (*dose.unseen, *dose.on_hold)
     if any(c.fits for row in either for c in _comparisons(case, row.regimens, ordered)):
         return  # right in the other case: that card shows both
-    limit = case.knowledge.judgement.strong
-    strong = judging.too_much and judging.high >= 1 + limit
-    if dose.row.when.with_drugs:  # a dose not raised beside an inducer is as grave as one not lowered
-        strong = strong or (judging.too_little and judging.low <= 1 - limit)
+    # where the order may be read in another way, only what is grave in both is critical
+    readings = [nearest(found) for row in dose.readings if (found := _comparisons(case, row.regimens, ordered))]
+    sure = bool(readings) or not dose.assumed
+    strong = sure and all(_is_grave(case, dose, comparison) for comparison in (judging, *readings))
     indicator = min(Indicator.CRITICAL if strong else Indicator.WARNING, _CAP[dose.row.at_most])
-    if dose.assumed or (dose.row.when.earlier_doses_at_least and case.order.intent.basis == "said"):
-        indicator = min(indicator, Indicator.WARNING)  # the chart against the words of the order, or against none
     elsewhere = dose.row.elsewhere
     if elsewhere and any(c.fits for c in _comparisons(case, elsewhere.regimens, ordered)):
         yield _elsewhere(case, dose, elsewhere, min(indicator, _CAP[elsewhere.at_most]))
@@ -178,6 +177,14 @@ def _judged(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
     share = f"Expected: {words}; ordered is {amount * 100:.0f} % of the amount a day."
     slip = likely_slip(ordered, judging, case.knowledge.judgement)
     yield _finding(case, dose, indicator, f" {misfit}: {words}", share, *([slip] if slip else []), propose=True)
+
+
+def _is_grave(case: Case, dose: DoseCase, c: Comparison) -> bool:
+    """Too much by so much; beside a drug that changes the dose, too little by so much as well."""
+    limit = case.knowledge.judgement.strong
+    return (c.too_much and c.high >= 1 + limit) or (
+        bool(dose.row.when.with_drugs) and c.too_little and c.low <= 1 - limit
+    )
 
 
 def _right_for_one(case: Case, dose: DoseCase, other: DoseRow) -> Iterator[Finding]:
