@@ -525,6 +525,7 @@ class DoseRow(Entry):
     unsettled: str = ""
     ceiling: Regimens = ()  # of an unsettled row: no source has more
     elsewhere: Elsewhere | None = None
+    weigh_every_days: int | None = None  # an older weight is named
     note: str = ""
     at_most: Literal["critical", "warning", "info"] = "critical"
     cite: Cite | None = None

@@ -230,7 +230,7 @@ def valganciclovir(case: Other) -> Due:
         if case.weight is None:
             return Due(quiet_gap=True)
         return Due((_q(_whole(16 * case.weight, 1), 12),), most="warning", quiet_gap=True)
-    if case.phase not in ("prophylaxis", ""):
+    if case.phase not in ("prophylaxis", "") or case.days < 30:  # the formula starts at one month
         return Due(verdict=("dose", "info"), ceiling=_q(900, 12), quiet_gap=True)
     if case.weight is None or case.height is None or case.creatinine is None:
         return Due(quiet_gap=True)

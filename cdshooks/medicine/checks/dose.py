@@ -7,7 +7,7 @@ from cdshooks.medicine.case import Case, DoseCase, RemarkCase, earlier_doses, me
 from cdshooks.medicine.compare import Comparison, compare, in_table_unit, likely_slip, nearest
 from cdshooks.medicine.propose import proposal
 from cdshooks.medicine.rules import DoseRow, Elsewhere, Regimens, TableRegimen
-from cdshooks.model import Finding, Indicator, Missing, Order, Phase, Proposal, Regimen, Why
+from cdshooks.model import Finding, Indicator, Lab, Missing, Order, Phase, Proposal, Regimen, Why
 
 _CAP = {"critical": Indicator.CRITICAL, "warning": Indicator.WARNING, "info": Indicator.INFO}
 _SOLID = ("tablet", "capsule", "pellet")  # never broken
@@ -28,6 +28,7 @@ def check(case: Case) -> Iterator[Finding]:
         yield _unseen(case, dose)
     if dose.on_hold:
         yield _on_hold(case, dose)
+    yield from _weigh_again(case, dose)
     hidden = [
         key for key in ("conditions", "procedures") if (gap := case.facts.problem_gaps.get(key)) and _not_seen(gap)
     ]
@@ -120,6 +121,16 @@ def _remark(case: Case, found: RemarkCase, topic: str, indicator: Indicator, sum
         inputs=kidney.inputs if kidney else (),
         ordered=order.regimen.wording if isinstance(order.regimen, Regimen) else "",
     )
+
+
+def _weigh_again(case: Case, dose: DoseCase) -> Iterator[Finding]:
+    weight, limit = case.facts.newest("weight"), dose.row.weigh_every_days
+    if limit is not None and isinstance(weight, Lab) and (days := (case.facts.today - weight.on).days) > limit:
+        summary = f": the weight is {days} days old, weigh again"
+        because = (
+            f"The dose follows the weight: weigh at least every {limit} days. It is judged with {weight.original}."
+        )
+        yield _finding(case, dose, Indicator.INFO, summary, because)
 
 
 def _not_known(case: Case, dose: DoseCase) -> Iterator[Finding]:

@@ -147,7 +147,7 @@ def _by_clearance(case: _Judged, band: Band) -> Iterator[Finding]:
         return
     unit = clearance.unit
     note = (
-        f"{case.kidney.second_because}: clearance {clearance.rounded} {unit} by {clearance.by} ({case.expected(band)}),"
+        f"{case.kidney.second_because[:1].upper()}{case.kidney.second_because[1:]}: clearance {clearance.rounded} {unit} by {clearance.by} ({case.expected(band)}),"
         f" {second.rounded} {unit} by {second.by} ({case.expected(other)})."
     )
     wrong_by_both = all(any(f.indicator > Indicator.INFO for f in by) for by in (found, list(_on_row(case, other))))
