@@ -217,6 +217,8 @@ def _holds(when: When, about: _About) -> bool | tuple[str, Missing]:
         return False
     if when.routes and order.route not in when.routes:
         return False
+    if when.forms and order.product.form not in when.forms:
+        return False
     if when.problems and not ({problem.concept for problem in facts.problems} | order.concepts) & set(when.problems):
         return False
     if when.phases and order.intent.phase not in (None, *when.phases):

@@ -282,6 +282,10 @@ def _unknown_names(knowledge: Knowledge, rules: tuple[DrugRule, ...]) -> Iterato
         used += [(rule.id, "route", name, routes) for name in rule.routes]
         for when in rule.conditions if isinstance(rule, DoseRule) else ():
             used += [(rule.id, "route", name, routes) for name in when.routes]
+            used += [
+                (rule.id, "form", name, frozenset(knowledge.codes.drugs[rule.drug].default_route))
+                for name in when.forms
+            ]
             used += [(rule.id, "drug", name, drugs) for name in when.with_drugs]
             used += [(rule.id, "problem", name, concepts) for name in when.problems]
             used += [(rule.id, "switch", f"{name}: {value}", choices) for name, value in when.site.items()]

@@ -470,6 +470,7 @@ class When(Entry):
     site: dict[str, str] = {}  # switches of site.yaml and how they have to stand
     with_drugs: tuple[str, ...] = ()  # at least one of them running or drafted (keys of codes/rxnorm.csv)
     routes: tuple[str, ...] = ()
+    forms: tuple[str, ...] = ()  # as in drugs.yaml
     phases: tuple[Phase, ...] = ()
     problems: tuple[str, ...] = ()  # at least one on the problem list or among the reasons
     years_at_least: int | None = None

@@ -145,10 +145,10 @@ def _by_clearance(case: _Judged, band: Band) -> Iterator[Finding]:
     if other is band or second is None or clearance is None:
         yield from found
         return
-    unit = clearance.unit
+    unit, because = clearance.unit, case.kidney.second_because
     note = (
-        f"{case.kidney.second_because[:1].upper()}{case.kidney.second_because[1:]}: clearance {clearance.rounded} {unit} by {clearance.by} ({case.expected(band)}),"
-        f" {second.rounded} {unit} by {second.by} ({case.expected(other)})."
+        f"{because[:1].upper()}{because[1:]}: clearance {clearance.rounded} {unit} by {clearance.by}"
+        f" ({case.expected(band)}), {second.rounded} {unit} by {second.by} ({case.expected(other)})."
     )
     wrong_by_both = all(any(f.indicator > Indicator.INFO for f in by) for by in (found, list(_on_row(case, other))))
     if wrong_by_both or case.order.regimen is None:
