@@ -354,6 +354,8 @@ def _why(case: _Judged) -> Iterator[str]:
         age = {0: "today", 1: "yesterday"}.get(kidney.creatinine_days, f"{kidney.creatinine_days} days ago")
         remark = f" ({kidney.creatinine.remark})" if kidney.creatinine.remark else ""
         yield f"{kidney.clearance.formula}: {kidney.clearance.arithmetic}; creatinine of {age}{remark}."
+    elif kidney.clearance:
+        yield f"{kidney.clearance.formula}: {kidney.clearance.arithmetic}."
 
 
 def _edge(case: _Judged) -> Iterator[str]:
