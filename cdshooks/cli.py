@@ -107,11 +107,11 @@ def knowledge() -> None:
 @knowledge.command("check")
 @click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 def knowledge_check(folder: Path | None) -> None:
-    """Validate the built-in knowledge, or the copy in FOLDER. Exit code 2 when it cannot be used."""
+    """Validate the built-in knowledge, or the copy in FOLDER, and the overlay. Exit code 2 when it cannot be used."""
     from cdshooks.medicine.knowledge import load_knowledge
     from cdshooks.service.canaries import check_canaries
 
-    loaded = load_knowledge(folder)
+    loaded = load_knowledge(folder, _settings(None).overlay)
     orders = check_canaries(loaded, folder)
     click.echo(f"{_counts(loaded)}; {orders} canary orders give their cards")
 
@@ -124,7 +124,8 @@ def knowledge_list() -> None:
     from cdshooks.medicine.knowledge import load_knowledge
     from cdshooks.service.catalogue import describe_rules
 
-    loaded = load_knowledge(_settings(None).mappings)
+    settings = _settings(None)
+    loaded = load_knowledge(settings.mappings, settings.overlay)
     console = Console(highlight=False, soft_wrap=True)
     for rule in describe_rules(loaded):
         drug = f" ({rule['drug']})" if "drug" in rule else ""
@@ -145,7 +146,8 @@ def knowledge_show(rule_id: str) -> None:
     from cdshooks.medicine.knowledge import load_knowledge
     from cdshooks.service.catalogue import in_words
 
-    loaded = load_knowledge(_settings(None).mappings)
+    settings = _settings(None)
+    loaded = load_knowledge(settings.mappings, settings.overlay)
     found = [rule for rule in loaded.rules if rule.id == rule_id]
     if not found:
         raise click.UsageError(f"no rule {rule_id!r}; `cdshooks knowledge list` names them all")

@@ -360,8 +360,10 @@ class Order:
     route_assumed: bool = False  # no route given: the product's usual one
     indication: str = "cmv"
     concepts: frozenset[str] = frozenset()  # what its reasons mean
+    said: tuple[str, ...] = ()  # its free text: reasons, dosage text, notes
     starts: date | None = None
     ends: date | None = None
+    finished: bool = False  # completed, stopped or on hold: on file, not running
 
     def with_intent(self, intent: Intent) -> "Order":
         """The same order with another intent."""
@@ -489,6 +491,7 @@ class Facts:
     incomplete: frozenset[str]
     unused: tuple[Unused, ...]
     medicines: Mapping[str, str] = field(default_factory=dict)  # systemic drugs drafted or running: key -> their name
+    on_hold: Mapping[str, str] = field(default_factory=dict)  # the same of drugs whose order is on hold
     medicines_gap: Missing | None = None  # why the medication list is not known
     prescriptions: tuple[Prescription, ...] = ()  # every known drug of the drafts and of the medication list
     history: tuple[Order, ...] = ()  # orders of CMV antivirals that are over or on hold

@@ -65,6 +65,7 @@ LABS = {  # name -> LOINC code by unit ("" for any other unit), prefetch group
     "albumin": ({"": "1751-7"}, "kidney"),
     "urine protein": ({"": "20454-5", "mg/dL": "2888-6"}, "kidney"),
     "urine protein/creatinine": ({"": "2890-2"}, "kidney"),
+    "creatinine clearance in 24 h urine": ({"": "2164-2"}, "kidney"),
     "neutrophil count": ({"": "751-8"}, "counts"),
     "white cell count": ({"": "6690-2"}, "counts"),
     "platelet count": ({"": "777-3"}, "counts"),
@@ -164,9 +165,9 @@ class Scenario:
         return RELEASES
 
 
-def load_scenarios() -> tuple[Scenario, ...]:
-    """Every scenario of every file, in the order of the files."""
-    return tuple(_scenario(entry, path) for path in sorted(FOLDER.glob("*.yaml")) for entry in read_yaml(path))
+def load_scenarios(folder: Path = FOLDER) -> tuple[Scenario, ...]:
+    """Every scenario of every file of a folder, in the order of the files."""
+    return tuple(_scenario(entry, path) for path in sorted(folder.glob("*.yaml")) for entry in read_yaml(path))
 
 
 def _scenario(entry: Mapping[str, Any], path: Path) -> Scenario:

@@ -483,9 +483,7 @@ def test_a_bug_is_500_with_a_reference_and_nothing_of_the_patient(
 
 @pytest.mark.parametrize(
     "unbuilt",
-    [
-        {"overlay": Path("site.yaml")},
-    ],
+    [],
 )
 def test_settings_that_would_not_be_honoured_stop_the_start(make: Make, unbuilt: Any) -> None:
     with pytest.raises(ConfigurationError, match="not built yet"):

@@ -61,7 +61,7 @@ def patient(
     sex: str | Missing = "male",
     problems: tuple[Problem, ...] = (),
 ) -> Facts:
-    names = ("creatinine", "weight", "height", "albumin", "upcr")
+    names = ("creatinine", "creatinine-clearance", "weight", "height", "albumin", "upcr")
     return Facts(
         patient_id="p",
         hook="order-sign",
@@ -222,19 +222,19 @@ def test_adjusted_weight(sex: str, weight: str, height: str, exact: Fraction, kn
 def test_adjusted_weight_is_looked_at_from_bmi_30_on(weight: str, adjusted: bool, knowledge: Knowledge) -> None:
     facts = patient(lab("creatinine", "1"), lab("weight", weight), lab("height", "200"))  # 120 / 2^2 = 30
     kidney = kidney_of(facts, knowledge)
-    assert (kidney.adjusted is not None) == adjusted
+    assert (kidney.second is not None) == adjusted
     assert kidney.clearance is not None
     assert kidney.clearance.formula == "Cockcroft-Gault, actual weight"
-    if kidney.adjusted:
+    if kidney.second:
         ideal = 50 + Fraction("2.3") * (200 / Fraction("2.54") - 60)
         lighter = ideal + Fraction(4, 10) * (120 - ideal)
-        assert close(kidney.adjusted.value, (140 - 56) * lighter / 72)
+        assert close(kidney.second.value, (140 - 56) * lighter / 72)
         assert "height" in [entry.name for entry in kidney.inputs]
 
 
 def test_without_a_height_there_is_no_adjusted_weight(knowledge: Knowledge) -> None:
     kidney = kidney_of(patient(lab("creatinine", "1"), lab("weight", "180")), knowledge)
-    assert (kidney.bmi, kidney.adjusted) == (None, None)
+    assert (kidney.second, kidney.second_because) == (None, "")
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -282,7 +282,7 @@ def test_per_kg_needs_no_weight(knowledge: Knowledge) -> None:
 def test_per_kg_the_build_does_not_matter(knowledge: Knowledge) -> None:
     heavy = patient(lab("creatinine", "1"), lab("weight", "150"), lab("height", "170"))
     kidney = assess(heavy, knowledge.kidney, 18, per_kg=True)
-    assert (kidney.bmi, kidney.adjusted) == (None, None)
+    assert (kidney.second, kidney.second_because) == (None, "")
     assert "height" not in [entry.name for entry in kidney.inputs]
 
 

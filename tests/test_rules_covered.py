@@ -18,7 +18,7 @@ from scenario import Scenario, load_scenarios, render
 
 from cdshooks.medicine.interpret import interpret
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.medicine.rules import JudgementRule, KidneyRule, PhaseRule, RenalDoseRule
+from cdshooks.medicine.rules import JudgementRule, KidneyRule, PhaseRule, RenalDoseRule, SiteRule
 from cdshooks.model import Order
 from cdshooks.wire.fhir import read_chart
 from cdshooks.wire.hooks import read_call
@@ -41,8 +41,8 @@ def named_in_code() -> set[str]:
 
 
 def ids(knowledge: Knowledge) -> set[str]:
-    """Every rule id that a card can name; how doses are compared and phases are read stands behind all of them."""
-    filed = {rule.id for rule in knowledge.rules if not isinstance(rule, JudgementRule | PhaseRule)}
+    """Every rule id that a card can name; those on comparing, phases and switches stand behind all of them."""
+    filed = {rule.id for rule in knowledge.rules if not isinstance(rule, JudgementRule | PhaseRule | SiteRule)}
     return filed | named_in_code()
 
 
@@ -56,7 +56,7 @@ def applicable(order: Order, knowledge: Knowledge) -> Iterator[str]:
     """The ids of the rules that could have something to say about an order."""
     yield from named_in_code()
     for rule in knowledge.rules:
-        if isinstance(rule, JudgementRule | PhaseRule):
+        if isinstance(rule, JudgementRule | PhaseRule | SiteRule):
             continue
         if isinstance(rule, KidneyRule):
             if knowledge.dose_table(order.product.drug, order.route, order.indication):

@@ -129,3 +129,15 @@ def test_a_file_name_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str
     told = capsys.readouterr()
     assert "\x07" not in told.out + told.err
     assert "\x1b[2J" not in told.out + told.err
+
+
+def test_the_sample_calls_say_what_their_table_says(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path(__file__).parents[1] / "docs" / "samples"
+    table = re.findall(
+        r"^\| (\d\d-\S+) \|.*\| (\w+) \|$", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert [name for name, _ in table] == sorted(path.stem for path in folder.glob("*.json"))
+    for name, worst in table:
+        terminal.check([str(folder / f"{name}.json")], as_json=True, settings=SETTINGS)
+        cards = orjson.loads(capsys.readouterr().out)[0]["cards"]
+        assert cards[0]["indicator"] == worst, name

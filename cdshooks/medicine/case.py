@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from functools import cached_property
 
 from cdshooks.medicine.course import Course, course_of
 from cdshooks.medicine.kidney import Kidney, assess
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.medicine.rules import Cite, DoseRow, DoseRule, Formula, RenalDoseRule, TableRegimen, When
+from cdshooks.medicine.rules import Cite, DoseRow, DoseRule, Formula, Remark, RenalDoseRule, TableRegimen, When
 from cdshooks.model import (
     Facts,
     Finding,
@@ -37,7 +38,9 @@ class DoseCase:
     """The row of a dose rule that applies. `expected` are its regimens, computed where the row has a formula.
 
     `lacking` names what a condition or a formula needs and the record does not give. `unseen` are the rows that would
-    apply instead beside a drug that could not be looked for. `assumed` is said where the phase had to be supposed.
+    apply instead if something on the medication list that could not be looked for were there; `on_hold` those beside a
+    drug that is on hold. `assumed` is said where the phase had to be supposed; `readings` are the rows that hold if it
+    is another one, or if the order's words outrank the doses on file.
     """
 
     rule: DoseRule
@@ -47,12 +50,30 @@ class DoseCase:
     inputs: tuple[Input, ...] = ()
     lacking: tuple[tuple[str, Missing], ...] = ()
     unseen: tuple[DoseRow, ...] = ()
+    on_hold: tuple[DoseRow, ...] = ()
     assumed: str = ""
+    readings: tuple[DoseRow, ...] = ()
 
     @property
     def by_clearance(self) -> bool:
         """Does the dose hang on the computed clearance?"""
         return self.row.formula is not None and "clearance" in self.row.formula.times
+
+    @property
+    def by_weight(self) -> bool:
+        """Does the dose hang on the body weight?"""
+        bands = any(row.when.kg_at_least is not None or row.when.kg_below is not None for row in (self.row,))
+        return bands or self.row.formula is not None or any(r.dose[1] == "mg/kg" for r in self.expected)
+
+
+@dataclass(frozen=True, slots=True)
+class RemarkCase:
+    """A remark whose conditions hold, or may hold: then `lacking` is (name, why) of what is not known."""
+
+    rule: DoseRule
+    remark: Remark
+    kidney: Kidney | None
+    lacking: tuple[str, Missing] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +86,7 @@ class Case:
     course: Course
     facts: Facts
     knowledge: Knowledge
+    remarks: tuple[RemarkCase, ...] = ()
 
     def finding(
         self,
@@ -109,31 +131,65 @@ def cases(facts: Facts, knowledge: Knowledge) -> Iterator[Case]:
         if table:
             kidney = assess(facts, knowledge.kidney, table.adults_from_years, per_kg=table.per_kg)
             renal = RenalCase(table, kidney, facts.is_younger_than(table.adults_from_years))
-        dose, course = _dose_case(order, renal, facts, knowledge), course_of(order, facts, knowledge)
-        yield Case(order, renal, dose, course, facts, knowledge)
+        about = _About(order, facts, knowledge)
+        dose, course = _dose_case(about, renal), course_of(order, facts, knowledge)
+        yield Case(order, renal, dose, course, facts, knowledge, tuple(_remarks(about)))
 
 
-def _dose_case(order: Order, renal: RenalCase | None, facts: Facts, knowledge: Knowledge) -> DoseCase | None:
+@dataclass(frozen=True)
+class _About:
+    """What the conditions of a row look at."""
+
+    order: Order
+    facts: Facts
+    knowledge: Knowledge
+
+    @property
+    def rules(self) -> tuple[DoseRule, ...]:
+        """The dose rules for the drug and route of the order."""
+        order = self.order
+        return tuple(r for r in self.knowledge.dose if r.drug == order.product.drug and order.route in r.routes)
+
+    @cached_property
+    def kidney(self) -> Kidney:
+        """The kidney function, for drugs whose rule has no table of its own."""
+        return assess(self.facts, self.knowledge.kidney, self.knowledge.kidney.adults_from_years)
+
+
+def _remarks(about: _About) -> Iterator[RemarkCase]:
+    for rule in about.rules:
+        for remark in rule.remarks:
+            if held := _applies(remark.when, about):
+                kidney = about.kidney if remark.when.clearance_below is not None else None
+                yield RemarkCase(rule, remark, kidney, held if isinstance(held, tuple) else None)
+
+
+def _dose_case(about: _About, renal: RenalCase | None) -> DoseCase | None:
     """The first row whose conditions hold, with what it expects; None when no rule has a row for this order."""
-    for rule in knowledge.dose:
-        if rule.drug != order.product.drug or order.route not in rule.routes:
-            continue
+    for rule in about.rules:
         unseen: list[DoseRow] = []
-        for row in rule.rows:
-            held = _holds(row.when, order, facts)
+        on_hold: list[DoseRow] = []
+        for position, row in enumerate(rule.rows):
+            held = _holds(row.when, about)
             if isinstance(held, tuple):
                 return DoseCase(rule, row, lacking=(held,), unseen=tuple(unseen))
-            if (
-                held
-                and row.when.with_drugs
-                and not facts.medicines.keys() & knowledge.medicines.members(row.when.with_drugs)
-            ):
-                held = False
-                if medicines_gap(facts):
+            if not held:
+                continue
+            if not _on_the_list(row.when, about):
+                if about.facts.on_hold.keys() & about.knowledge.medicines.members(row.when.with_drugs):
+                    on_hold.append(row)
+                elif medicines_gap(about.facts):
                     unseen.append(row)
-            if held:
-                found = DoseCase(rule, row, row.regimens, unseen=tuple(unseen), assumed=_assumed(row.when, order))
-                return _with_expected(found, renal, facts)
+                continue
+            found = DoseCase(rule, row, row.regimens, unseen=tuple(unseen), on_hold=tuple(on_hold))
+            below = rule.rows[position + 1 :]
+            if row.when.phases and about.order.intent.phase is None:
+                words = f"taken as {row.when.phases[0].value}: the order does not say what it is for"
+                other = [r for r in below if not r.when.phases and _applies(r.when, about) is True]
+                found = replace(found, assumed=words, readings=tuple(other[:1]))
+            elif row.when.earlier_doses_at_least and about.order.intent.basis == "said":
+                found = replace(found, readings=tuple([r for r in below if _holds(r.when, about) is True][:1]))
+            return _with_expected(found, renal, about.facts)
     return None
 
 
@@ -144,12 +200,70 @@ def medicines_gap(facts: Facts) -> Missing | None:
     return facts.medicines_gap
 
 
-def _holds(when: When, order: Order, facts: Facts) -> bool | tuple[str, Missing]:
-    """Do the conditions of a row hold, but for those on other drugs? (name, why) when what decides is not known.
+def earlier_orders(order: Order, facts: Facts, knowledge: Knowledge) -> list[Order]:
+    """The orders on file that have given doses of the drug before today, in this course of therapy."""
+    drug, oldest = order.product.drug, facts.today - timedelta(days=knowledge.phases.schedule_gap_days)
+    on_file = (*facts.context, *facts.history, order)
+    each_once = {other.chart.ref or other.chart.place: other for other in on_file if not other.draft}
+    return [
+        other
+        for other in each_once.values()
+        if other.product.drug == drug
+        if other.starts is None or (other.starts < facts.today and _last_dose(other, facts.today) >= oldest)
+    ]
+
+
+def earlier_doses(order: Order, facts: Facts, knowledge: Knowledge) -> int:
+    """How many doses they have given, as far as their dates tell."""
+    return sum(_doses_before(facts.today, other) for other in earlier_orders(order, facts, knowledge))
+
+
+def _doses_before(today: date, order: Order) -> int:
+    """Doses on the days before today. A finished order without an end counts once: when it ended is not known."""
+    regimen = order.regimen
+    per_day = regimen.per_day if isinstance(regimen, Regimen) else None
+    if order.starts is None or per_day is None:
+        return 1
+    given = int((_last_dose(order, today) - order.starts).days * per_day) + 1
+    return min(given, *(int(dosage.timing.count) for dosage in order.chart.dosages if dosage.timing.count), given)
+
+
+def _last_dose(order: Order, today: date) -> date:
+    """The last day before today on which the order may have given a dose."""
+    yesterday = today - timedelta(days=1)
+    if order.finished and order.ends is None:
+        return order.starts or yesterday
+    return min(yesterday, order.ends or yesterday)
+
+
+def _applies(when: When, about: _About) -> bool | tuple[str, Missing]:
+    """Do all the conditions hold? (name, why) when what decides is not known."""
+    held = _holds(when, about)
+    if held is True and not _on_the_list(when, about):
+        gap = medicines_gap(about.facts)
+        return ("medication list", gap) if gap else False
+    return held
+
+
+def _on_the_list(when: When, about: _About) -> bool:
+    """The conditions that the medication list answers: drugs beside the order, doses given before."""
+    if when.with_drugs and not about.facts.medicines.keys() & set(when.with_drugs):
+        return False
+    least = when.earlier_doses_at_least
+    return least is None or earlier_doses(about.order, about.facts, about.knowledge) >= least
+
+
+def _holds(when: When, about: _About) -> bool | tuple[str, Missing]:
+    """Do the conditions hold, but for those that the medication list answers? (name, why) when it is not known.
 
     An order of unknown phase is taken for the phase that the row asks for.
     """
+    order, facts = about.order, about.facts
+    if not about.knowledge.site.holds(when.site):
+        return False
     if when.routes and order.route not in when.routes:
+        return False
+    if when.forms and order.product.form not in when.forms:
         return False
     if when.problems and not ({problem.concept for problem in facts.problems} | order.concepts) & set(when.problems):
         return False
@@ -167,6 +281,12 @@ def _holds(when: When, order: Order, facts: Facts) -> bool | tuple[str, Missing]
             lacking.append(("weight", weight))
         elif not _of_weight(when, weight.value):
             return False
+    if when.clearance_below is not None:
+        kidney, failed = about.kidney, about.knowledge.codes.groups["kidney_failure"]
+        if kidney.clearance and not kidney.dialysis and kidney.clearance.rounded >= when.clearance_below:
+            return False
+        if not (kidney.clearance or kidney.dialysis or any(problem.concept in failed for problem in facts.problems)):
+            lacking += kidney.lacking
     return lacking[0] if lacking else True
 
 
@@ -180,12 +300,6 @@ def _of_age(when: When, facts: Facts, born: date) -> bool:
 
 def _of_weight(when: When, kg: Decimal) -> bool:
     return (when.kg_at_least is None or kg >= when.kg_at_least) and (when.kg_below is None or kg < when.kg_below)
-
-
-def _assumed(when: When, order: Order) -> str:
-    if when.phases and order.intent.phase is None:
-        return f"taken as {when.phases[0].value}: the order does not say what it is for"
-    return ""
 
 
 def _with_expected(case: DoseCase, renal: RenalCase | None, facts: Facts) -> DoseCase:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from cdshooks.medicine.rules import TableRegimen
+from cdshooks.medicine.rules import JudgementRule, TableRegimen
 from cdshooks.model import Lab, Missing, Phase, Regimen
 
 
@@ -84,18 +84,20 @@ def nearest(comparisons: Sequence[Comparison]) -> Comparison:
     return replace(between, within=True) if same else replace(between, low=Decimal(1), high=Decimal(1))
 
 
-def likely_slip(ordered: Regimen, c: Comparison) -> str:
-    """What a misfit looks like: the decimal point, mg for mg/kg, a day's amount as one dose; "" for nothing known."""
+def likely_slip(ordered: Regimen, c: Comparison, judgement: JudgementRule) -> str:
+    """What a misfit looks like: the decimal point, mg for mg/kg, pounds for kg, a day's amount as one dose; or ""."""
     dose, unit = c.expected.dose
-    near = c.tolerance
+    pounds = judgement.pounds_per_kg
 
-    def about(value: Decimal, wanted: Decimal) -> bool:
+    def about(value: Decimal, wanted: Decimal, near: Decimal = judgement.tolerance) -> bool:
         return abs(value / wanted - 1) <= near
 
     if ordered.unit != unit and about(ordered.high, dose):
         return f"The figure is the label's in {unit}: is {dose.normalize():f} {unit} meant, not {ordered.unit}?"
     if about(c.high, Decimal(10)) or about(c.low, Decimal("0.1")):
         return "The amount is off by a factor of ten: check the decimal point."
+    if ordered.unit != unit and any(about(c.high, off, judgement.pounds_within) for off in (pounds, 1 / pounds)):
+        return "The amount is off by the factor between pounds and kilograms: check the weight it was computed with."
     same_interval = not c.interval_differs and c.expected.per_day > 1
     if same_interval and about(c.high, c.expected.per_day):
         return "The dose equals the amount of a whole day: is it meant per day, not per dose?"

@@ -49,7 +49,9 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, *, 
         )
     )
     listed = chart.medications if not isinstance(chart.medications, Missing) else ()
+    # an order that the call itself judges, or ends, is not on the list besides
     known = {order.chart.ref for order in judged if order.chart.ref}
+    known |= {order.ref for order in (*chart.judged, *chart.drafts) if order.ref and order.status in ORDER_IS_OVER}
     others = [entry for entry in listed if entry.ref not in known or not entry.ref]
     states = {id(entry): _state_of(entry, today, zone) for entry in others}
     running = [entry for entry in others if states[id(entry)] is OrderState.RUNNING]
@@ -94,6 +96,7 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, *, 
         problems=problems,
         unused=tuple(unused),
         medicines={p.drug: p.name for p in prescriptions if p.systemic and p.state in _NOW},
+        on_hold={p.drug: p.name for p in prescriptions if p.systemic and p.state is OrderState.PAUSED},
         medicines_gap=_unseen(chart.medications),
         prescriptions=prescriptions,
         history=tuple(_orders(over, chart, knowledge, zone, [], draft=False)),

@@ -33,6 +33,7 @@ class Clearance:
     unit: str
     formula: str  # "Cockcroft-Gault, actual weight"
     arithmetic: str  # the formula with the numbers in it
+    by: str = ""  # "actual weight", "adjusted weight", "the formula", "measurement"
 
     @property
     def rounded(self) -> Decimal:
@@ -50,8 +51,8 @@ class Kidney:
     """What is known of the kidneys. `clearance` is None when `lacking` names what it could not be computed for."""
 
     clearance: Clearance | None
-    adjusted: Clearance | None  # with adjusted weight, where BMI asks for it
-    bmi: Decimal | None
+    second: Clearance | None  # another way to have it: with adjusted weight where BMI asks for it, or measured
+    second_because: str  # "BMI 34", "measured on 2026-11-18"
     dialysis: Dialysis | None
     lacking: tuple[tuple[str, Missing], ...]  # (input in words, why)
     creatinine: Lab | None
@@ -84,8 +85,10 @@ def assess(facts: Facts, rule: KidneyRule, adults_from_years: int, *, per_kg: bo
     if child or not per_kg:
         needed.append(("height", height) if child else ("weight", weight))
     lacking = tuple((name, value) for name, value in needed if isinstance(value, Missing))
-    clearance = adjusted = None
+    clearance = second = None
+    second_because = ""
     bmi = _bmi(weight, height) if not child and not per_kg else None
+    measured = _measured(facts, rule, weight) if per_kg and not child else None
     if not lacking and isinstance(creatinine, Lab) and age is not None and isinstance(facts.sex, str):
         if child and isinstance(height, Lab):
             clearance = schwartz(rule, age, facts.sex, height.value, creatinine.value)
@@ -95,11 +98,20 @@ def assess(facts: Facts, rule: KidneyRule, adults_from_years: int, *, per_kg: bo
             clearance = cockcroft_gault(rule, age, facts.sex, weight.value, creatinine.value, "actual weight")
             if bmi is not None and bmi >= rule.adjusted_weight.bmi_at_least and isinstance(height, Lab):
                 lighter = adjusted_weight(rule, facts.sex, weight.value, height.value)
-                adjusted = cockcroft_gault(rule, age, facts.sex, lighter, creatinine.value, "adjusted weight")
+                second = cockcroft_gault(rule, age, facts.sex, lighter, creatinine.value, "adjusted weight")
+                second_because = f"BMI {bmi:.0f}"
+    if measured:
+        second_because = f"measured on {measured[1].on.isoformat()}"
+        clearance, second = (clearance, measured[0]) if clearance else (measured[0], None)
+        lacking = ()
     moving = because = ""
     if dialysis is None and isinstance(creatinine, Lab):
         moving, because = _movement(creatinine, facts.results["creatinine"], rule)
-    inputs = list(_inputs(facts, creatinine, weight, height, age, with_height=child or adjusted is not None))
+    inputs = list(
+        _inputs(facts, creatinine, weight, height, age, with_height=child or (second is not None and not per_kg))
+    )
+    if measured:
+        inputs.append(_input("measured creatinine clearance", measured[1]))
     if clearance:
         inputs.append(
             Input(
@@ -112,8 +124,8 @@ def assess(facts: Facts, rule: KidneyRule, adults_from_years: int, *, per_kg: bo
         )
     return Kidney(
         clearance=clearance,
-        adjusted=adjusted,
-        bmi=bmi,
+        second=second,
+        second_because=second_because,
         dialysis=dialysis,
         lacking=lacking,
         creatinine=creatinine if isinstance(creatinine, Lab) else None,
@@ -140,7 +152,7 @@ def cockcroft_gault(
         f" / ({formula.divisor} x {_shown(creatinine, 3)} mg/dL){times}"
         f" = {_shown(value)} mL/min"
     )
-    return Clearance(value, "mL/min", f"Cockcroft-Gault, {which}", text)
+    return Clearance(value, "mL/min", f"Cockcroft-Gault, {which}", text, which)
 
 
 def cockcroft_gault_per_kg(rule: KidneyRule, age: int, sex: str, creatinine: Decimal) -> Clearance:
@@ -149,7 +161,21 @@ def cockcroft_gault_per_kg(rule: KidneyRule, age: int, sex: str, creatinine: Dec
     factor, times = _by_sex(formula, sex)
     value = (formula.age_from - age) * factor / (formula.divisor * creatinine)
     text = f"({formula.age_from} - {age}) / ({formula.divisor} x {_shown(creatinine, 3)} mg/dL){times}"
-    return Clearance(value, "mL/min/kg", "Cockcroft-Gault per kg", f"{text} = {_shown(value, 2)} mL/min/kg")
+    return Clearance(
+        value, "mL/min/kg", "Cockcroft-Gault per kg", f"{text} = {_shown(value, 2)} mL/min/kg", "the formula"
+    )
+
+
+def _measured(facts: Facts, rule: KidneyRule, weight: Lab | Missing) -> tuple[Clearance, Lab] | None:
+    """A clearance measured in 24 hours per kg of body weight, with its result; None without a recent one."""
+    result = facts.newest("creatinine-clearance")
+    if isinstance(result, Missing) or isinstance(weight, Missing):
+        return None
+    if (facts.today - result.on).days > rule.measured.within_days:
+        return None
+    value = result.value / weight.value
+    text = f"{_shown(result.value)} mL/min measured / {_shown(weight.value)} kg = {_shown(value, 2)} mL/min/kg"
+    return Clearance(value, "mL/min/kg", "Measured clearance per kg", text, "measurement"), result
 
 
 def _by_sex(formula: CockcroftGault, sex: str) -> tuple[Decimal, str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -19,6 +20,7 @@ from cdshooks.errors import KnowledgeError
 from cdshooks.medicine.codes import Codes, load_codes
 from cdshooks.medicine.dosage.words import DoseWords, load_dose_words
 from cdshooks.medicine.medicines import Medicines, make_medicines
+from cdshooks.medicine.overlay import Overlay
 from cdshooks.medicine.rules import (
     KINDS,
     CardWording,
@@ -34,11 +36,14 @@ from cdshooks.medicine.rules import (
     RenalDoseRule,
     RouteRule,
     Rule,
+    SiteRule,
     Source,
     cites_of,
 )
 from cdshooks.medicine.yaml_file import read_yaml
 from cdshooks.model import Citation, Concept
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ def _routes(root: Traversable, rule: RouteRule) -> Routes:
 
 @dataclass(frozen=True, eq=False)
 class Knowledge:
-    """All knowledge, loaded and checked. `version` is a short hash over the folder."""
+    """All knowledge, loaded and checked. `version` is a short hash over the folder, and over a site's own values."""
 
     version: str
     sources: Mapping[str, Source]
@@ -92,6 +97,7 @@ class Knowledge:
     kidney: KidneyRule
     judgement: JudgementRule
     phases: PhaseRule
+    site: SiteRule
     cards: CardWording
     flowsheet: FlowsheetRule
     routes: Routes
@@ -100,7 +106,7 @@ class Knowledge:
     @property
     def rules(self) -> tuple[Rule, ...]:
         """Every rule that a card can name."""
-        return (*self.renal_dose, *self.dose, *self.cidofovir, self.kidney, self.judgement, self.phases)
+        return (*self.renal_dose, *self.dose, *self.cidofovir, self.kidney, self.judgement, self.phases, self.site)
 
     @property
     def prefetch_queries(self) -> dict[str, str]:
@@ -131,33 +137,42 @@ class Knowledge:
         return Citation(source.title, cite.section, source.version, source.url)
 
 
-def load_knowledge(folder: Traversable | None = None) -> Knowledge:
-    """Read and check mappings/ (the installed copy unless `folder` is given). Raises `KnowledgeError`."""
+def load_knowledge(folder: Traversable | None = None, overlay: Path | None = None) -> Knowledge:
+    """Read and check mappings/ (the installed copy unless `folder` is given), with a site's own values laid over it.
+
+    Raises `KnowledgeError`.
+    """
     root = folder if folder is not None else files("cdshooks.mappings")
     problems: list[str] = []
     sources = {
         key: source
         for key, value in _mapping(root / "sources.yaml").items()
-        if (source := _load(Source, value, f"sources.yaml: {key}", problems))
+        if (source := _load(Source, value, "mappings/sources.yaml: " + key, problems))
     }
-    rules = list(_rule_files(root / "rules", "rules", problems))
-    kidney = _load(KidneyRule, read_yaml(root / "kidney.yaml"), "kidney.yaml", problems)
-    judgement = _load(JudgementRule, read_yaml(root / "judgement.yaml"), "judgement.yaml", problems)
-    phases = _load(PhaseRule, read_yaml(root / "phases.yaml"), "phases.yaml", problems)
-    cards = _load(CardWording, read_yaml(root / "cards.yaml"), "cards.yaml", problems)
-    sheet = _load(FlowsheetRule, read_yaml(root / "flowsheet.yaml"), "flowsheet.yaml", problems)
-    routes = _load(RouteRule, read_yaml(root / "routes.yaml"), "routes.yaml", problems)
-    others = _load(OtherDrugs, read_yaml(root / "other_drugs.yaml"), "other_drugs.yaml", problems)
+    own = Overlay(overlay)
+
+    def read(model: type[_Model], name: str) -> _Model | None:
+        value, changed_by = own.over(read_yaml(root / name))
+        return _load(model, value, changed_by or f"mappings/{name}", problems)
+
+    rules = list(_rule_files(root / "rules", "rules", own, problems))
+    kidney = read(KidneyRule, "kidney.yaml")
+    judgement = read(JudgementRule, "judgement.yaml")
+    phases = read(PhaseRule, "phases.yaml")
+    site = read(SiteRule, "site.yaml")
+    cards = _load(CardWording, read_yaml(root / "cards.yaml"), "mappings/cards.yaml", problems)
+    sheet = _load(FlowsheetRule, read_yaml(root / "flowsheet.yaml"), "mappings/flowsheet.yaml", problems)
+    routes = _load(RouteRule, read_yaml(root / "routes.yaml"), "mappings/routes.yaml", problems)
+    others = _load(OtherDrugs, read_yaml(root / "other_drugs.yaml"), "mappings/other_drugs.yaml", problems)
     codes = load_codes(root)
     words = load_dose_words(root)
-    if kidney is None or judgement is None or phases is None or cards is None or routes is None or others is None:
+    problems += own.left()
+    if kidney is None or judgement is None or phases is None or site is None or problems:
         raise KnowledgeError("\n".join(problems))
-    if sheet is None:
-        raise KnowledgeError("\n".join(problems))
-    if problems:
+    if cards is None or routes is None or others is None or sheet is None:
         raise KnowledgeError("\n".join(problems))
     knowledge = Knowledge(
-        version=_hash(root),
+        version=_hash(root) + (f"+site.{own.version}" if own.version else ""),
         sources=sources,
         codes=codes,
         dose_words=words,
@@ -167,6 +182,7 @@ def load_knowledge(folder: Traversable | None = None) -> Knowledge:
         kidney=kidney,
         judgement=judgement,
         phases=phases,
+        site=site,
         cards=cards,
         flowsheet=sheet,
         routes=_routes(root, routes),
@@ -178,9 +194,6 @@ def load_knowledge(folder: Traversable | None = None) -> Knowledge:
     return knowledge
 
 
-_Model = TypeVar("_Model", bound=BaseModel)
-
-
 def _load(model: type[_Model], value: Any, place: str, problems: list[str]) -> _Model | None:
     """The entry, or None with every problem of it added to `problems`."""
     try:
@@ -190,7 +203,7 @@ def _load(model: type[_Model], value: Any, place: str, problems: list[str]) -> _
             path = ".".join(str(part) for part in problem["loc"])
             message = problem["msg"].removeprefix("Value error, ")
             message = _REMEDIES.get(problem["type"], message)
-            problems.append(f"mappings/{place}: {path + ': ' if path else ''}{message}")
+            problems.append(f"{place}: {path + ': ' if path else ''}{message}")
         return None
 
 
@@ -202,18 +215,18 @@ _REMEDIES = {
 }
 
 
-def _rule_files(folder: Traversable, place: str, problems: list[str]) -> Iterator[DrugRule]:
+def _rule_files(folder: Traversable, place: str, own: Overlay, problems: list[str]) -> Iterator[DrugRule]:
     """Every rule file below a folder, in the order of names; its `kind` says what it is."""
     for entry in sorted(folder.iterdir(), key=lambda found: found.name):
         here = f"{place}/{entry.name}"
         if entry.is_dir():
-            yield from _rule_files(entry, here, problems)
+            yield from _rule_files(entry, here, own, problems)
         elif entry.name.endswith(".yaml"):
-            value = read_yaml(entry, f"mappings/{here}")
+            value, changed_by = own.over(read_yaml(entry, f"mappings/{here}"))
             kind = value.get("kind") if isinstance(value, dict) else None
             if kind not in KINDS:
                 problems.append(f"mappings/{here}: kind: {kind!r} is not known; write one of {', '.join(KINDS)}")
-            elif rule := _load(KINDS[kind], value, here, problems):
+            elif rule := _load(KINDS[kind], value, changed_by or f"mappings/{here}", problems):
                 yield rule
 
 
@@ -275,12 +288,19 @@ def _unknown_names(knowledge: Knowledge, rules: tuple[DrugRule, ...]) -> Iterato
         ("drugs/others", "drug", name, medicines.known) for listed in medicines.classes.values() for name in listed
     ]
     used += [(knowledge.phases.id, "transplant", name, concepts) for name in knowledge.phases.prophylaxis_window_days]
+    switches = knowledge.site.switches.items()
+    choices = frozenset(f"{name}: {choice}" for name, switch in switches for choice in switch.choices)
     for rule in rules:
         used += [(rule.id, "route", name, routes) for name in rule.routes]
-        for when in [row.when for row in rule.rows] if isinstance(rule, DoseRule) else []:
+        for when in rule.conditions if isinstance(rule, DoseRule) else ():
             used += [(rule.id, "route", name, routes) for name in when.routes]
+            used += [
+                (rule.id, "form", name, frozenset(knowledge.codes.drugs[rule.drug].default_route))
+                for name in when.forms
+            ]
             used += [(rule.id, "drug", name, drugs) for name in when.with_drugs]
             used += [(rule.id, "problem", name, concepts) for name in when.problems]
+            used += [(rule.id, "switch", f"{name}: {value}", choices) for name, value in when.site.items()]
     for place, what, name, known in used:
         if name not in known:
             yield f"mappings: rule {place} names the {what} {name!r}, which no file here knows; mend the name"

@@ -15,7 +15,9 @@ from cdshooks.medicine.knowledge import Knowledge, Routes
 from cdshooks.medicine.phase import indication_said, phase_said
 from cdshooks.model import ChartOrder, Concept, Intent, Order, Phase, Product, Regimen, Unread
 
-ORDER_IS_OVER = frozenset({"stopped", "cancelled", "completed", "entered-in-error", "ended"})
+FINISHED = frozenset({"stopped", "completed", "ended"})
+ON_HOLD = "on-hold"
+ORDER_IS_OVER = FINISHED | {"cancelled", "entered-in-error"}
 
 
 def is_order(chart: ChartOrder) -> bool:
@@ -40,10 +42,12 @@ def read_order(chart: ChartOrder, knowledge: Knowledge, zone: tzinfo, *, draft: 
         intent=_intent(chart, knowledge),
         indication=indication_said(_texts(chart), knowledge.phases),
         concepts=frozenset(name for reason in chart.reasons for name, _, _ in knowledge.codes.concepts(reason)),
+        said=tuple(text for _, text in _texts(chart) if text),
         draft=draft,
         route_assumed=not route_given,
         starts=starts_on(chart, zone),
         ends=ends_on(chart, zone),
+        finished=chart.status in FINISHED or chart.status == ON_HOLD,
     )
 
 

@@ -102,6 +102,13 @@ class Variant(Entry):
     cite: Cite
 
 
+class Note(Entry):
+    """Something another source says, shown with every misfit; it changes no verdict."""
+
+    says: str
+    cite: Cite
+
+
 class _Row(Entry):
     """What a row of a table says: regimens, or that the drug is not recommended, or that a specialist decides."""
 
@@ -110,6 +117,7 @@ class _Row(Entry):
     not_recommended: str = ""
     refer: str = ""
     variant: Variant | None = None
+    note: Note | None = None
     cite: Cite | None = None
 
     @model_validator(mode="after")
@@ -127,9 +135,10 @@ class Band(_Row):
 
 
 class DialysisRow(_Row):
-    """The row for a kind of dialysis."""
+    """The row for a kind of dialysis. `timing` is what the label says of when to give a dose after the session."""
 
     modality: Literal["haemodialysis", "peritoneal", "continuous"]
+    timing: str = ""
 
 
 class StartOfProphylaxis(Entry):
@@ -137,6 +146,21 @@ class StartOfProphylaxis(Entry):
 
     regimens: Literal["treatment"]
     up_to_days: int
+    cite: Cite
+
+
+class Protocol(Entry):
+    """A smaller dose that a site's written protocol may use in one phase: information, where the switches say so.
+
+    `for_positive` is the analyte that has to be positive; an order or reason with one of `never_with` is left out.
+    """
+
+    site: dict[str, str]
+    phase: Phase
+    regimens: Regimens
+    for_positive: str
+    never_with: tuple[str, ...]
+    says: str
     cite: Cite
 
 
@@ -157,6 +181,7 @@ class RenalDoseRule(Entry):
     confusable_with: str = ""  # a drug whose doses are taken for this one's
     stable_freshness_days: int | None = None  # instead of the one in kidney.yaml
     start_of_prophylaxis: StartOfProphylaxis | None = None
+    protocol: Protocol | None = None
     bands: tuple[Band, ...]
     dialysis: tuple[DialysisRow, ...]
 
@@ -277,6 +302,25 @@ class Doubtful(Entry):
     cite: Cite
 
 
+class WeightSlip(Entry):
+    """When a weight looks like pounds taken for kilograms, or the other way round."""
+
+    years_at_least: int
+    factor: Decimal
+    tolerance: Decimal
+    within_days: int
+    bmi_below: Decimal
+    bmi_at_least: Decimal
+    cite: Cite
+
+
+class Measured(Entry):
+    """How long a clearance measured in 24-hour urine counts; used per kg of body weight alone."""
+
+    within_days: int
+    cite: Cite
+
+
 class KidneyRule(Entry):
     """mappings/kidney.yaml."""
 
@@ -284,12 +328,15 @@ class KidneyRule(Entry):
     id: str
     title: str
     reviewed: str
+    adults_from_years: int  # for rules without a dose table, which says its own
     cockcroft_gault: CockcroftGault
     schwartz: Schwartz
     adjusted_weight: AdjustedWeight
     acute_change: AcuteChange
     freshness_days: Freshness
+    measured: Measured
     weight_days: int
+    weight_slip: WeightSlip
     doubtful: Doubtful
     dialysis_days: int
 
@@ -303,6 +350,8 @@ class JudgementRule(Entry):
     reviewed: str
     tolerance: Annotated[Decimal, Field(gt=0, lt=1)]
     strong: Annotated[Decimal, Field(gt=0, lt=1)]
+    pounds_per_kg: Annotated[Decimal, Field(gt=1)]
+    pounds_within: Annotated[Decimal, Field(gt=0, lt=1)]
     round_mg: Annotated[Decimal, Field(gt=0)]
     course_gap_days: Annotated[int, Field(ge=0)]
     cite: Cite
@@ -343,6 +392,7 @@ class PhaseRule(Entry):
     other_purpose: tuple[str, ...]
     cite: Cite
     dnaemia_days: int
+    schedule_gap_days: int
     prophylaxis_window_days: dict[str, Window]
 
 
@@ -388,11 +438,41 @@ class CardWording(Entry):
     override_reasons: tuple[OverrideReason, ...]
 
 
+class Switch(Entry):
+    """One thing on which sources differ: `use` is one of `choices`, each with what it means."""
+
+    use: str
+    choices: dict[str, str]
+    cite: Cite
+
+    @model_validator(mode="after")
+    def _is_a_choice(self) -> "Switch":
+        if self.use not in self.choices:
+            raise ValueError(f"{self.use!r} is no choice; write one of {', '.join(self.choices)}")
+        return self
+
+
+class SiteRule(Entry):
+    """mappings/site.yaml: what a site may decide. Its own file (`overlay`) lays other values over these."""
+
+    kind: Literal["site"]
+    id: str
+    title: str
+    reviewed: str
+    switches: dict[str, Switch]
+
+    def holds(self, wanted: dict[str, str]) -> bool:
+        """Do all the switches stand as wanted?"""
+        return all(self.switches[name].use == value for name, value in wanted.items())
+
+
 class When(Entry):
     """Conditions of a row: all that are given must hold. A needed value that is absent makes the row undecidable."""
 
+    site: dict[str, str] = {}  # switches of site.yaml and how they have to stand
     with_drugs: tuple[str, ...] = ()  # at least one of them running or drafted (keys of codes/rxnorm.csv)
     routes: tuple[str, ...] = ()
+    forms: tuple[str, ...] = ()  # as in drugs.yaml
     phases: tuple[Phase, ...] = ()
     problems: tuple[str, ...] = ()  # at least one on the problem list or among the reasons
     years_at_least: int | None = None
@@ -400,6 +480,8 @@ class When(Entry):
     days_below: int | None = None  # of age
     kg_at_least: Decimal | None = None
     kg_below: Decimal | None = None
+    clearance_below: int | None = None  # mL/min; dialysis counts as below
+    earlier_doses_at_least: int | None = None  # of the same drug, by the orders on file
 
 
 class Formula(Entry):
@@ -409,6 +491,26 @@ class Formula(Entry):
     times: tuple[Literal["body surface area", "clearance", "weight"], ...]
     most_mg: Decimal | None = None
     round_mg: Decimal | None = None
+
+
+class Elsewhere(Entry):
+    """Regimens that another label has, or that are right at another time: at most so grave, and the card says why."""
+
+    regimens: Regimens
+    at_most: Literal["warning", "info"]
+    says: str
+    cite: Cite
+
+
+class Remark(Entry):
+    """Something to know beside the dose, whatever it is. `summary` follows the name of the order on the card."""
+
+    when: When
+    topic: Literal["administration", "contraindication", "dose"]
+    indicator: Literal["warning", "info"]
+    summary: str
+    says: str
+    cite: Cite
 
 
 class DoseRow(Entry):
@@ -424,6 +526,9 @@ class DoseRow(Entry):
     every: Measure | None = None
     not_recommended: str = ""
     unsettled: str = ""
+    ceiling: Regimens = ()  # of an unsettled row: no source has more
+    elsewhere: Elsewhere | None = None
+    weigh_every_days: int | None = None  # an older weight is named
     note: str = ""
     at_most: Literal["critical", "warning", "info"] = "critical"
     cite: Cite | None = None
@@ -433,6 +538,8 @@ class DoseRow(Entry):
         said = [bool(self.regimens), bool(self.formula), bool(self.not_recommended), bool(self.unsettled)]
         if sum(said) != 1 or bool(self.formula) != bool(self.every):
             raise ValueError("give `regimens`, or `formula` with `every`, or `not_recommended`, or `unsettled`")
+        if self.ceiling and not self.unsettled:
+            raise ValueError("`ceiling` belongs to an `unsettled` row")
         return self
 
 
@@ -447,6 +554,13 @@ class DoseRule(Entry):
     reviewed: str
     cite: Cite
     rows: tuple[DoseRow, ...]
+    remarks: tuple[Remark, ...] = ()
+
+    @property
+    def conditions(self) -> Iterator[When]:
+        """The conditions of its rows and remarks."""
+        yield from (row.when for row in self.rows)
+        yield from (remark.when for remark in self.remarks)
 
 
 class StartLimits(Entry):
@@ -455,14 +569,20 @@ class StartLimits(Entry):
     creatinine_above_mg_dl: Decimal
     clearance_at_most_ml_min: int
     protein_at_least_mg_dl: Decimal
+    dipstick: str
     cite: Cite
 
 
 class EveryDose(Entry):
     """Creatinine and urine protein have to be this recent before every dose."""
 
-    within_days: int
+    within_hours: int
     cite: Cite
+
+    @property
+    def within_days(self) -> int:
+        """The same in calendar days: results have a day, and not always an hour."""
+        return self.within_hours // 24
 
 
 class Reduction(Entry):
@@ -478,6 +598,16 @@ class StopLimits(Entry):
 
     rise_at_least_mg_dl: Decimal
     protein_at_least_mg_dl: Decimal
+    dipstick: str
+    cite: Cite
+
+
+class WatchLimit(Entry):
+    """New protein on treatment below the stop limit: what the label says to do."""
+
+    protein_at_least_mg_dl: Decimal
+    dipstick: str
+    says: str
     cite: Cite
 
 
@@ -489,11 +619,14 @@ class CidofovirRule(Entry):
     title: str
     drug: str
     routes: tuple[str, ...]
+    adults_from_years: int
+    baseline_days: int
     reviewed: str
     start: StartLimits
     every_dose: EveryDose
     reduce: Reduction
     stop: StopLimits
+    watch: WatchLimit
 
 
 class Panel(Entry):
@@ -530,7 +663,7 @@ KINDS: dict[str, type[DrugRule]] = {  # kinds of the files in mappings/rules/
     "dose": DoseRule,
     "cidofovir": CidofovirRule,
 }
-Rule = DrugRule | KidneyRule | JudgementRule | PhaseRule  # whatever a card can name
+Rule = DrugRule | KidneyRule | JudgementRule | PhaseRule | SiteRule  # whatever a card can name
 
 
 def cites_of(entry: BaseModel) -> Iterator[Cite]:

@@ -84,7 +84,7 @@ def create_app(
     if knowledge is None:
         from cdshooks.medicine.knowledge import load_knowledge
 
-        knowledge = load_knowledge(settings.mappings)
+        knowledge = load_knowledge(settings.mappings, settings.overlay)
     canaries = read_canaries(settings.mappings)
     store = open_store(settings.database)
     key = audit.audit_key(store, settings.audit_key)
@@ -358,8 +358,6 @@ def refuse_unbuilt(settings: Settings) -> None:
         for name, ours in client.prefetch_keys.items()
         if ours not in known
     ]
-    if settings.overlay is not None:
-        problems.append("overlay: a site's thresholds are not built yet in this version; remove overlay")
     if problems:
         raise ConfigurationError("\n".join(problems))
 

@@ -48,7 +48,7 @@ def serve(settings: Settings, *, host: str, port: int, make_app: Callable[..., F
     address = usable_address(host, port, open_to_all=settings.open or bool(settings.clients))
     base = f"http://{f'[{address}]' if ':' in address else address}:{port}"
     settings = settings.model_copy(update={"public_base": settings.public_base or base})
-    knowledge = load_knowledge(settings.mappings)
+    knowledge = load_knowledge(settings.mappings, settings.overlay)
     store = open_store(settings.database)  # so that a wrong address ends here with its message, not in the worker
     entries, digest = audit.head(store)
     doubt = sqlite_warning(store)

@@ -46,7 +46,7 @@ def check(files: Sequence[str], *, as_json: bool, settings: Settings) -> int:
     Raises:
         KnowledgeError: a file of the knowledge cannot be used.
     """
-    knowledge = load_knowledge(settings.mappings)
+    knowledge = load_knowledge(settings.mappings, settings.overlay)
     today = settings.today or datetime.now(ZoneInfo(settings.timezone)).date()
     answers: list[tuple[str, list[Card]]] = []
     errors: list[tuple[str, str]] = []

@@ -9,8 +9,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .cases import edge_cases
-from .run import Difference, in_parallel
+from .run import Difference, every_edge, in_parallel
 
 SHOWN = 10
 
@@ -25,7 +24,7 @@ def main(cases: int, seed: int | None) -> None:
     console.print(f"seed {seed}")
     started = time.perf_counter()
     found: list[Difference] = []
-    total = cases + sum(1 for _ in edge_cases())
+    total = cases + sum(1 for _ in every_edge())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("orders", total=total)

@@ -8,6 +8,7 @@ from .cases import Case
 from .labels import DRUGS, Answer, Drug, Kidneys, Regimen
 
 RANK = ("", "info", "warning", "critical")
+TOPICS = ("renalDose", "doseAdvice", "contraindication", "dose", "renalFunction", "dataQuality")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Prediction:
     offered: tuple[frozenset[Regimen], ...] = ()
     removes: bool = False
     clearance: Fraction | None = None
+    topics: tuple[str, ...] = TOPICS  # those that are compared: others are no business of this opinion
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +47,30 @@ def predict(case: Case) -> Prediction:
         kind = "haemodialysis" if case.dialysis == "unnamed" else case.dialysis
         found = _dose(case, drug, drug.answer(Kidneys(Fraction(1), Fraction(1), kind), case.form))
     elif lacking := _lacking(case, drug):
-        found = Prediction({topic: frozenset({"warning"}) for topic in lacking})
+        found = Prediction({topic: frozenset({"warning"}) for topic in lacking} | _beyond_the_table(case, drug))
     else:
         kidneys = _kidneys(case, drug, case.weight)
         found = _by_weights(case, drug, kidneys)
         found = replace(found, cards=found.cards | {"renalFunction": _kidney_function(case, drug, kidneys)})
-    unused = {"dataQuality": _unusable(case)}
+    unused = {"dataQuality": frozenset({"warning"}) if _cannot_be(case) else _unusable(case)}
     clearance = kidneys.at_one / kidneys.creatinine if kidneys else None
     return replace(found, cards=unused | found.cards, clearance=clearance)
+
+
+def _cannot_be(case: Case) -> bool:
+    """A weight that does not go with the height: below a BMI of 11 or from 70 on."""
+    if case.weight is None or case.height is None:
+        return False
+    return not 11 * case.height**2 <= case.weight * 10_000 < 70 * case.height**2
+
+
+def _beyond_the_table(case: Case, drug: Drug) -> dict[str, frozenset[str]]:
+    """Without a clearance: a quarter more than the first row has, in every column in question, is too much."""
+    best = drug.answer(Kidneys(Fraction(10**6), Fraction(1), ""), case.form)
+    starting = best.treatment if drug.starts_high and case.phase == "prophylaxis" else ()
+    verdicts = _verdicts(case, drug, _columns(case, drug, best), starting)
+    far = bool(verdicts) and all(verdict.indicator == "critical" for verdict in verdicts)
+    return {"dose": frozenset({"critical"})} if far else {}
 
 
 def _unusable(case: Case) -> frozenset[str]:

@@ -1,11 +1,12 @@
 """A case as an order-sign call (FHIR R4), the way a client sends it."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from fractions import Fraction
 from typing import Any
 
 from .cases import TODAY, Case
 from .labels import DRUGS
+from .others import Other
 
 Json = dict[str, Any]
 
@@ -27,7 +28,7 @@ def request(case: Case) -> Json:
         prefetch["kidney"] = _bundle(_results(case))
     prefetch |= {"conditions": _NOTHING, "procedures": _NOTHING}
     if case.dialysis == "unnamed":
-        prefetch["conditions"] = _bundle([_dependence_on_dialysis()])
+        prefetch["conditions"] = _bundle([_condition("Z99.2", "Dependence on renal dialysis")])
     elif case.dialysis:
         prefetch["procedures"] = _bundle([_dialysis(*_PROCEDURES[case.dialysis])])
     others = ("medications", "allergies", "reports", "counts", "electrolytes", "virology", "levels", "pregnancy")
@@ -75,18 +76,22 @@ def _results(case: Case) -> list[Json]:
         *((c.value, c.unit, c.days) for c in (case.creatinine, case.earlier) if c),
     ]
     return [
-        {
-            "resourceType": "Observation",
-            "id": f"obs-{position}",
-            "status": "final",
-            "code": {"coding": [{"system": "http://loinc.org", "code": _LOINC[unit]}]},
-            "effectiveDateTime": (TODAY - timedelta(days=days)).isoformat(),
-            "valueQuantity": _quantity(value, unit),
-            **_subject(),
-        }
+        _result(f"obs-{position}", value, unit, days)
         for position, (value, unit, days) in enumerate(measured, 1)
         if value is not None
     ]
+
+
+def _result(identifier: str, value: Fraction, unit: str, days: int) -> Json:
+    return {
+        "resourceType": "Observation",
+        "id": identifier,
+        "status": "final",
+        "code": {"coding": [{"system": "http://loinc.org", "code": _LOINC[unit]}]},
+        "effectiveDateTime": (TODAY - timedelta(days=days)).isoformat(),
+        "valueQuantity": _quantity(value, unit),
+        **_subject(),
+    }
 
 
 def _dialysis(code: str, name: str) -> Json:
@@ -100,10 +105,9 @@ def _dialysis(code: str, name: str) -> Json:
     }
 
 
-def _dependence_on_dialysis() -> Json:
-    name = "Dependence on renal dialysis"
-    coding = {"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": "Z99.2", "display": name}
+def _condition(code: str, name: str) -> Json:
     states = "http://terminology.hl7.org/CodeSystem"
+    coding = {"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": code, "display": name}
     return {
         "resourceType": "Condition",
         "id": "cond-1",
@@ -136,5 +140,91 @@ def _order(case: Case) -> Json:
         "medicationCodeableConcept": {"text": name},
         "dosageInstruction": [dosage],
         **reason,
+        **_subject(),
+    }
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Orders that do not hang on adult kidney function
+
+_PRODUCTS = {"oral": "oral tablet", "iv": "injection"}
+
+
+def request_other(case: Other) -> Json:
+    """The body of the call."""
+    sex = {"gender": case.sex} if case.sex else {}
+    born = {"birthDate": case.born.isoformat()} if case.born else {}
+    measured = ((case.weight, "kg"), (case.height, "cm"), (case.creatinine, "mg/dL"))
+    results = [_result(f"obs-{i}", value, unit, 1) for i, (value, unit) in enumerate(measured, 1) if value is not None]
+    conditions = {"kidney transplant": ("Z94.0", "Kidney transplant status"), "congenital": ("P35.1", "Congenital CMV")}
+    problems = [_condition(*conditions[case.condition])] if case.condition else []
+    procedures = [_dialysis(*_PROCEDURES["haemodialysis"])] if case.dialysis else []
+    prefetch: Json = {
+        "patient": {"resourceType": "Patient", "id": _PATIENT, **sex, **born},
+        "kidney": _bundle(results),
+        "conditions": _bundle(problems),
+        "procedures": _bundle(procedures),
+    }
+    others = ("allergies", "reports", "counts", "electrolytes", "virology", "levels", "pregnancy")
+    prefetch |= dict.fromkeys(others, _NOTHING)
+    if case.list_sent:
+        prefetch["medications"] = _bundle([*_companion(case), *_given(case)])
+    return {
+        "hook": "order-sign",
+        "hookInstance": "5d1c9a52-1f27-4f0e-9a35-6f2b6f0d7c11",
+        "context": {
+            "patientId": _PATIENT,
+            "userId": "Practitioner/1",
+            "draftOrders": {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": _draft(case)}]},
+        },
+        "prefetch": prefetch,
+    }
+
+
+def _draft(case: Other) -> Json:
+    route = {"code": "47625008" if case.route == "iv" else "26643006", "system": "http://snomed.info/sct"}
+    dosage: Json = {"route": {"coding": [route]}}
+    if case.dose:
+        dose = case.dose
+        dosage["doseAndRate"] = [{"doseQuantity": _quantity(dose.low, dose.unit)}]
+        dosage["timing"] = {"repeat": {"frequency": dose.times, "period": dose.period, "periodUnit": dose.period_unit}}
+    product = f"{case.drug} {'oral solution' if case.drug == 'valganciclovir' else _PRODUCTS[case.route]}"
+    return {
+        "resourceType": "MedicationRequest",
+        "id": "draft-1",
+        "status": "draft",
+        "intent": "order",
+        "medicationCodeableConcept": {"text": product},
+        "dosageInstruction": [dosage],
+        **({"reasonCode": [{"text": case.reason}]} if case.reason else {}),
+        **_subject(),
+    }
+
+
+def _companion(case: Other) -> list[Json]:
+    if not case.companion:
+        return []
+    return [_active("med-1", case.companion, TODAY - timedelta(days=30), {})]
+
+
+def _given(case: Other) -> list[Json]:
+    """Earlier doses, one order each."""
+    dosage = {"doseAndRate": [{"doseQuantity": _quantity(Fraction(5), "mg/kg")}], "text": "once"}
+    return [
+        _active(f"given-{n}", f"{case.drug} injection", TODAY - timedelta(days=7 * n), {"dosageInstruction": [dosage]})
+        | {"status": "completed"}
+        for n in range(1, case.given + 1)
+    ]
+
+
+def _active(identifier: str, name: str, authored: date, more: Json) -> Json:
+    return {
+        "resourceType": "MedicationRequest",
+        "id": identifier,
+        "status": "active",
+        "intent": "order",
+        "medicationCodeableConcept": {"text": name},
+        "authoredOn": authored.isoformat(),
+        **more,
         **_subject(),
     }

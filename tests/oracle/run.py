@@ -24,10 +24,11 @@ from cdshooks.wire.hooks import read_call
 
 from .cases import TODAY, Case, edge_cases, random_case
 from .labels import DRUGS, Regimen
+from .others import Other, edge_others, predict_other, random_other
 from .predict import Prediction, predict
-from .request import Json, request
+from .request import Json, request, request_other
 
-TOPICS = ("renalDose", "doseAdvice", "contraindication", "renalFunction", "dataQuality")  # others are no dose cards
+DOSE_CARDS = ("renalDose", "doseAdvice", "contraindication", "dose")
 HTTP_EVERY = 50
 _SERVICE = "cmv-order-sign"
 
@@ -36,7 +37,7 @@ _SERVICE = "cmv-order-sign"
 class Difference:
     """Where the two opinions part: in short, in full, and the call that shows it."""
 
-    case: Case
+    case: Case | Other
     kinds: tuple[str, ...]
     call: Json
 
@@ -48,18 +49,29 @@ class Difference:
 def differences(seed: int, start: int, count: int) -> list[Difference]:
     """Random cases `start` to `start + count` of a seed; every so many also through the HTTP door."""
     numbers = range(start, start + count)
-    return [d for n in numbers if (d := difference(random_case(seed, n), by_http=n % HTTP_EVERY == 0))]
+    return [d for n in numbers if (d := difference(any_case(seed, n), by_http=n % HTTP_EVERY == 0))]
+
+
+def any_case(seed: int, number: int) -> Case | Other:
+    """Case `number` of a seed: by kidney function and by what else doses hang on, in turn."""
+    return random_case(seed, number) if number % 2 else random_other(seed, number)
+
+
+def every_edge() -> Iterator[Case | Other]:
+    """The cases at the edges, of both kinds."""
+    yield from edge_cases()
+    yield from edge_others()
 
 
 def edge_differences(part: int, parts: int) -> list[Difference]:
     """One part of the cases at the edges."""
-    chosen = islice(enumerate(edge_cases()), part, None, parts)
+    chosen = islice(enumerate(every_edge()), part, None, parts)
     return [d for n, case in chosen if (d := difference(case, by_http=n % HTTP_EVERY == 0))]
 
 
 def in_parallel(cases: int, seed: int, size: int = 1000) -> Iterator[tuple[int, list[Difference]]]:
     """(how many were done, differences) as the parts come in, on all processors: the edges, then random cases."""
-    edges = sum(1 for _ in edge_cases())
+    edges = sum(1 for _ in every_edge())
     parts = edges // size + 1
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         at_edges = [pool.submit(edge_differences, part, parts) for part in range(parts)]
@@ -71,14 +83,19 @@ def in_parallel(cases: int, seed: int, size: int = 1000) -> Iterator[tuple[int, 
         yield from zip(sizes, at_random, strict=True)
 
 
-def difference(case: Case, *, by_http: bool = False) -> Difference | None:
+def difference(case: Case | Other, *, by_http: bool = False) -> Difference | None:
     """None when both say the same."""
-    call = request(case)
+    call, expected = both(case)
     answer = cards(call)
-    found = [f"{case.drug}: {kind}" for kind in kinds(predict(case), answer, case)]
+    found = [f"{case.drug}: {kind}" for kind in kinds(expected, answer, case)]
     if by_http and _cards_by_http(call) != answer:
         found.append("the HTTP door answers otherwise")
     return Difference(case, tuple(found), call) if found else None
+
+
+def both(case: Case | Other) -> tuple[Json, Prediction]:
+    """The call of a case, and what its answer ought to hold."""
+    return (request(case), predict(case)) if isinstance(case, Case) else (request_other(case), predict_other(case))
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -119,15 +136,15 @@ def _cards_by_http(call: Json) -> list[Json]:
 # Comparing
 
 
-def kinds(expected: Prediction, cards: list[Json], case: Case) -> Iterator[str]:
+def kinds(expected: Prediction, cards: list[Json], case: Case | Other) -> Iterator[str]:
     """What is different between a prediction and the cards of an answer, in words."""
-    met = {card["source"]["topic"]["code"]: card for card in cards if card["source"]["topic"]["code"] in TOPICS}
-    for topic in TOPICS:
+    met = {card["source"]["topic"]["code"]: card for card in cards}
+    for topic in expected.topics:
         wanted = expected.cards.get(topic, frozenset({""}))
         found = met[topic]["indicator"] if topic in met else ""
         if found not in wanted:
             yield f"{topic} {_said(found)}, expected {' or '.join(_said(one) for one in sorted(wanted))}"
-    dose = next((met[topic] for topic in TOPICS[:3] if topic in met and topic in expected.cards), None)
+    dose = next((met[topic] for topic in DOSE_CARDS if topic in met and topic in expected.cards), None)
     if dose:
         named = set(_named(dose["extension"]["cmv-cds.finding"].get("expected", "")))
         if missing := expected.named - named:
@@ -136,10 +153,10 @@ def kinds(expected: Prediction, cards: list[Json], case: Case) -> Iterator[str]:
     ways = expected.offered if dose else ()
     if not _would_do(offered, ways):
         yield f"offered {_shown(offered)}, expected {' and '.join(map(_shown, ways)) or 'none'}"
-    removes = any(action["type"] == "delete" for action in _actions(cards))
-    if removes != expected.removes:
+    removes = any(action["type"] == "delete" for action in actions(cards))
+    if removes != expected.removes and "contraindication" in expected.topics:
         yield "removal is offered" if removes else "removal is not offered"
-    for value in _clearances(cards):
+    for value in _clearances(cards) if isinstance(case, Case) else ():
         step = Fraction(1, 100) if DRUGS[case.drug].per_kg else Fraction(1, 10)
         if expected.clearance is not None and abs(value - expected.clearance) > step / 2:
             yield "another clearance"
@@ -159,7 +176,7 @@ def _would_do(offered: list[Regimen], expected: tuple[frozenset[Regimen], ...]) 
 
 
 _WORDS = re.compile(
-    r"([\d.]+) (mg/kg|mg) (?:every (?P<hours>\d+) h|(?P<days>\d+) days a week"
+    r"([\d.]+) (mg/kg|mg) (?:every (?P<hours>\d+) h|(?P<days>\d+) days a week|every (?P<weeks>\d+) weeks"
     r"|(?P<count>once|twice|\d+ times) (?P<span>daily|weekly))"
 )
 
@@ -169,6 +186,8 @@ def _named(text: str) -> Iterator[Regimen]:
     for match in _WORDS.finditer(text):
         if hours := match["hours"]:
             times = Fraction(7 * 24, int(hours))
+        elif weeks := match["weeks"]:
+            times = Fraction(1, int(weeks))
         elif days := match["days"]:
             times = Fraction(days)
         else:
@@ -177,7 +196,8 @@ def _named(text: str) -> Iterator[Regimen]:
         yield Regimen(Fraction(match[1]), match[2], times)
 
 
-def _actions(cards: list[Json]) -> Iterator[Json]:
+def actions(cards: list[Json]) -> Iterator[Json]:
+    """What the cards offer to do."""
     for card in cards:
         for suggestion in card.get("suggestions", ()):
             yield from suggestion["actions"]
@@ -185,7 +205,7 @@ def _actions(cards: list[Json]) -> Iterator[Json]:
 
 def _offered(card: Json) -> Iterator[Regimen]:
     """The regimens of the suggested drafts."""
-    for action in _actions([card]):
+    for action in actions([card]):
         if action["type"] == "update":
             (dosage,) = action["resource"]["dosageInstruction"]
             quantity, repeat = dosage["doseAndRate"][0]["doseQuantity"], dosage["timing"]["repeat"]

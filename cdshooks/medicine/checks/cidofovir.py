@@ -1,17 +1,16 @@
 """Cidofovir and the kidneys: may it be started, given today, at which dose, or has it to stop?"""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 
-from cdshooks.medicine.case import Case
+from cdshooks.medicine.case import Case, earlier_orders
 from cdshooks.medicine.compare import in_table_unit
 from cdshooks.medicine.kidney import Kidney, assess
-from cdshooks.medicine.rules import CidofovirRule, Cite
+from cdshooks.medicine.propose import proposal
+from cdshooks.medicine.rules import CidofovirRule, Cite, TableRegimen
 from cdshooks.model import Finding, Indicator, Input, Lab, LabRequest, Missing, Regimen, Why
-
-_ADULT_YEARS = 0  # the label's limits are Cockcroft-Gault for whoever is given the drug
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ def check(case: Case) -> Iterator[Finding]:
     """Findings of topic contraindication, toxicity, renalDose, monitoring and dataQuality for a cidofovir order."""
     for rule in case.knowledge.cidofovir:
         if rule.drug == case.order.product.drug and case.order.route in rule.routes:
-            values = _values(case)
+            values = _values(case, rule)
             yield from _not_known(case, rule, values)
             yield from _too_old(case, rule, values)
             if values.on_treatment:
@@ -38,21 +37,21 @@ def check(case: Case) -> Iterator[Finding]:
                 yield from _at_start(case, rule, values)
 
 
-def _values(case: Case) -> _Values:
+def _values(case: Case, rule: CidofovirRule) -> _Values:
     facts = case.facts
-    begun = [o.starts for o in facts.context if o.product.drug == case.order.product.drug and not o.draft and o.starts]
-    begun += [case.order.starts] if not case.order.draft and case.order.starts else []
-    start = min(begun) if begun else None
+    given = earlier_orders(case.order, facts, case.knowledge)
+    begun = [order.starts for order in given if order.starts]
     before = None
-    if start:
-        earlier = [lab for lab in facts.results["creatinine"].since(start - timedelta(days=365)) if lab.on <= start]
-        before = earlier[0] if earlier else None
+    if begun:
+        start = min(begun)
+        looked_at = facts.results["creatinine"].since(start - timedelta(days=rule.baseline_days))
+        before = next((lab for lab in looked_at if lab.on <= start), None)
     return _Values(
         creatinine=facts.newest("creatinine"),
         protein=facts.newest("urine-protein"),
-        kidney=assess(facts, case.knowledge.kidney, _ADULT_YEARS),
+        kidney=assess(facts, case.knowledge.kidney, rule.adults_from_years),
         baseline=before,
-        on_treatment=start is not None,
+        on_treatment=bool(given),
     )
 
 
@@ -90,9 +89,9 @@ def _too_old(case: Case, rule: CidofovirRule, values: _Values) -> Iterator[Findi
                 "monitoring",
                 Indicator.CRITICAL,
                 rule.every_dose.cite,
-                f": {name} is {days} days old, needed within 48 h of the dose",
+                f": {name} is {days} days old, needed within {rule.every_dose.within_hours} h of the dose",
                 f"{name[:1].upper()}{name[1:]} {lab.original} of {lab.on.isoformat()}.",
-                "The label asks for it within 48 hours before every dose.",
+                f"The label asks for it within {rule.every_dose.within_hours} hours before every dose.",
                 tests=_tests(case, name),
             )
 
@@ -105,7 +104,8 @@ def _at_start(case: Case, rule: CidofovirRule, values: _Values) -> Iterator[Find
     if clearance and clearance.rounded <= limits.clearance_at_most_ml_min:
         reasons.append(f"CrCl {clearance} is at or below {limits.clearance_at_most_ml_min}")
     if isinstance(values.protein, Lab) and values.protein.value >= limits.protein_at_least_mg_dl:
-        reasons.append(f"urine protein {values.protein.original} reaches {limits.protein_at_least_mg_dl} mg/dL (2+)")
+        limit = f"{limits.protein_at_least_mg_dl} mg/dL ({limits.dipstick})"
+        reasons.append(f"urine protein {values.protein.original} reaches {limit}")
     if reasons:
         yield _finding(
             case,
@@ -122,40 +122,60 @@ def _at_start(case: Case, rule: CidofovirRule, values: _Values) -> Iterator[Find
 
 
 def _on_treatment(case: Case, rule: CidofovirRule, values: _Values) -> Iterator[Finding]:
-    reasons, line, rise = [], "", Decimal(0)
+    stop: list[tuple[str, str]] = []  # (in short, in full)
+    line, rise = "", Decimal(0)
     if isinstance(values.creatinine, Lab) and values.baseline:
-        rise = values.creatinine.value - values.baseline.value
+        exact = values.creatinine.value - values.baseline.value
+        rise = exact.quantize(Decimal("0.01"), rounding=ROUND_HALF_UP)  # 26.5 umol/L is a rise of 0.3 mg/dL
         line = (
-            f"serum creatinine {values.baseline.original} before therapy ({values.baseline.on.isoformat()}),"
+            f"Serum creatinine {values.baseline.original} before therapy ({values.baseline.on.isoformat()}),"
             f" {values.creatinine.original} now"
         )
         if rise >= rule.stop.rise_at_least_mg_dl:
-            reasons.append(f"{line}: up by {rise:.2f} mg/dL")
+            stop.append((f"creatinine up by {rise} mg/dL", f"{line}: up by {rise} mg/dL."))
+    elif isinstance(values.creatinine, Lab):
+        summary = ": no creatinine from before therapy, a rise cannot be seen"
+        because = "The label reduces the dose, or stops, by the rise over the creatinine before therapy."
+        yield _finding(case, rule, values, "dataQuality", Indicator.INFO, rule.reduce.cite, summary, because)
     if isinstance(values.protein, Lab) and values.protein.value >= rule.stop.protein_at_least_mg_dl:
-        reasons.append(f"urine protein {values.protein.original} (3+ or more)")
-    if reasons:
+        protein = f"urine protein {values.protein.original} ({rule.stop.dipstick} or more)"
+        stop.append((protein, f"{protein[:1].upper()}{protein[1:]}."))
+    if stop:
+        short, lines = stop[0][0], (full for _, full in stop)
+        why, withdraw = "The label says to discontinue.", "Remove this order" if case.order.draft else ""
+        cite = rule.stop.cite
         yield _finding(
-            case,
-            rule,
-            values,
-            "toxicity",
-            Indicator.CRITICAL,
-            rule.stop.cite,
-            f": stop, {'urine protein 3+' if 'protein' in reasons[0] else f'creatinine up by {rise:.2f} mg/dL'}",
-            f"The label says to discontinue: {'; '.join(reasons)}.",
-            withdraw="Remove this order" if case.order.draft else "",
+            case, rule, values, "toxicity", Indicator.CRITICAL, cite, f": stop, {short}", why, *lines, withdraw=withdraw
         )
-    elif rise >= rule.reduce.rise_at_least_mg_dl and _above(case, rule.reduce.regimen_mg_per_kg):
-        yield _finding(
-            case,
-            rule,
-            values,
-            "renalDose",
-            Indicator.CRITICAL,
-            rule.reduce.cite,
-            f" is too much after a rise of creatinine by {rise:.2f} mg/dL: {rule.reduce.regimen_mg_per_kg} mg/kg",
-            f"{line[:1].upper()}{line[1:]}. The label reduces the dose to {rule.reduce.regimen_mg_per_kg} mg/kg.",
-        )
+        return
+    if rise >= rule.reduce.rise_at_least_mg_dl and _above(case, rule.reduce.regimen_mg_per_kg):
+        yield _reduce(case, rule, values, rise, line)
+    if isinstance(values.protein, Lab) and values.protein.value >= rule.watch.protein_at_least_mg_dl:
+        summary = f": new urine protein {values.protein.original} on treatment ({rule.watch.dipstick} or more)"
+        cite, tests = rule.watch.cite, _tests(case, "urine protein")
+        yield _finding(case, rule, values, "toxicity", Indicator.WARNING, cite, summary, rule.watch.says, tests=tests)
+
+
+def _reduce(case: Case, rule: CidofovirRule, values: _Values, rise: Decimal, line: str) -> Finding:
+    """The dose after a rise of creatinine, in the interval of the order."""
+    dose, regimen = rule.reduce.regimen_mg_per_kg, case.order.regimen
+    found = _finding(
+        case,
+        rule,
+        values,
+        "renalDose",
+        Indicator.CRITICAL,
+        rule.reduce.cite,
+        f" is too much after a rise of creatinine by {rise} mg/dL: {dose} mg/kg",
+        f"{line}. The label reduces the dose to {dose} mg/kg.",
+    )
+    if not case.order.draft or not isinstance(regimen, Regimen) or not regimen.per_day:
+        return found
+    weeks = (1 / regimen.per_day / 7).quantize(Decimal(1), rounding=ROUND_HALF_UP)
+    expected = TableRegimen(dose=(dose, "mg/kg"), every=(max(weeks, Decimal(1)), "wk"))
+    weight = case.facts.newest("weight")
+    made = proposal(case.order, expected, "after a rise of creatinine", weight, case.knowledge, sure=True)
+    return replace(found, expected=expected.regimen.wording, proposals=(made,) if made else ())
 
 
 def _above(case: Case, mg_per_kg: Decimal) -> bool:

@@ -1,6 +1,7 @@
 """What was sent and could not be used, and what was not sent although a check of the order needs it."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 from cdshooks.medicine.case import Case
 from cdshooks.medicine.kidney import Kidney
@@ -111,6 +112,8 @@ def check(case: Case) -> Iterator[Finding]:
             "The order has several steps. Check the later ones by hand, or order them one by one.",
             rules=("data/dose",),
         )
+    if case.renal or (case.dose and case.dose.by_weight):
+        yield from _weight_slip(order, facts, knowledge)
     if case.renal is None and case.dose is None:
         route = f" by the {order.route} route" if order.route else " without a route"
         yield _finding(
@@ -141,6 +144,28 @@ def check(case: Case) -> Iterator[Finding]:
         )
     yield from _not_seen(order, kidney, facts, knowledge)
     yield from _unusable(order, kidney, facts, knowledge)
+
+
+def _weight_slip(order: Order, facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
+    """A weight that looks like pounds taken for kilograms (or the other way round): doses and clearance hang on it."""
+    limit, weight, height = knowledge.kidney.weight_slip, facts.newest("weight"), facts.newest("height")
+    if isinstance(weight, Missing) or facts.age is None or facts.age < limit.years_at_least:
+        return
+    lines = []
+    recent = facts.results["weight"].since(weight.on - timedelta(days=limit.within_days))
+    for earlier in [lab for lab in recent if lab.value != weight.value][:1]:
+        low, high = sorted((weight.value, earlier.value))
+        if abs(high / low / limit.factor - 1) <= limit.tolerance:
+            was = f"{earlier.original} on {earlier.on.isoformat()}, {weight.original} on {weight.on.isoformat()}"
+            lines.append(f"Weight {was}: the factor is that between pounds and kilograms.")
+    if isinstance(height, Lab):
+        bmi = weight.value / (height.value / 100) ** 2
+        if bmi < limit.bmi_below or bmi >= limit.bmi_at_least:
+            lines.append(f"Weight {weight.original} and height {height.original} make a BMI of {bmi:.1f}.")
+    if lines:
+        summary = f"{order.label}: check the weight of {weight.original}, kg and lb may be mixed up"
+        said = (*lines, "Doses and clearance are computed with this weight all the same.")
+        yield _finding(knowledge, order.chart, order.product.drug, Indicator.WARNING, summary, *said)
 
 
 def _not_seen(order: Order, kidney: Kidney, facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:

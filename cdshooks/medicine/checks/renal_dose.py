@@ -52,6 +52,23 @@ class _Judged:
             return f"on {_DIALYSIS_NAMES[self.kidney.dialysis.modality]}"
         return f"at CrCl {self.kidney.clearance}" if self.kidney.clearance else ""
 
+    def allowed_by_protocol(self, judging: Comparison) -> bool:
+        """Is this less than the label has, and a protocol of the site right for this patient?"""
+        protocol, regimen, order = self.table.protocol, self.order.regimen, self.order
+        if protocol is None or not isinstance(regimen, Regimen) or judging.too_much or judging.phase != protocol.phase:
+            return False
+        if not self.knowledge.site.holds(protocol.site) or order.intent.phase != protocol.phase:
+            return False
+        shown = self.facts.newest(protocol.for_positive)
+        said = "".join(" ".join((*(p.text for p in self.facts.problems), *order.said)).casefold().split())
+        if isinstance(shown, Missing) or shown.value <= 0 or any(words in said for words in protocol.never_with):
+            return False
+        in_unit = in_table_unit(regimen, self.table.unit, self.facts.newest("weight"))
+        tolerance = self.knowledge.judgement.tolerance
+        return in_unit is not None and any(
+            compare(in_unit, r, judging.phase, tolerance).fits for r in protocol.regimens
+        )
+
     def expected(self, row: Band | DialysisRow | Variant, *, first_only: bool = False) -> str:
         """The regimens of a row in words, for the phases in question."""
         if not row.treatment:
@@ -109,30 +126,58 @@ def check(case: Case) -> Iterator[Finding]:
     table, kidney = case.renal.table, case.renal.kidney
     judged = _Judged(case.order, table, kidney, case.facts, case.knowledge)
     if kidney.dialysis:
-        yield from _on_row(judged, table.for_dialysis(kidney.dialysis.modality))
+        row = table.for_dialysis(kidney.dialysis.modality)
+        found = list(_on_row(judged, row))
+        yield from found
+        if all(finding.indicator is Indicator.INFO for finding in found):
+            yield from _timing(judged, row)
     elif kidney.clearance:
         yield from _by_clearance(judged, table.band(kidney.clearance.rounded))
+    else:
+        yield from _beyond_every_band(judged, table.bands[0])
 
 
 def _by_clearance(case: _Judged, band: Band) -> Iterator[Finding]:
-    """By actual weight; where BMI asks for adjusted weight too and the bands differ, by both."""
+    """By the clearance; where there is a second one (adjusted weight, measured) in another band, by both."""
     found = list(_on_row(case, band))
-    clearance, adjusted = case.kidney.clearance, case.kidney.adjusted
-    other = case.table.band(adjusted.rounded) if adjusted else band
-    if other is band or adjusted is None or clearance is None:
+    clearance, second = case.kidney.clearance, case.kidney.second
+    other = case.table.band(second.rounded) if second else band
+    if other is band or second is None or clearance is None:
         yield from found
         return
+    unit, because = clearance.unit, case.kidney.second_because
     note = (
-        f"BMI {case.kidney.bmi:.0f}: clearance {clearance.rounded} mL/min by actual weight ({case.expected(band)}),"
-        f" {adjusted.rounded} mL/min by adjusted weight ({case.expected(other)})."
+        f"{because[:1].upper()}{because[1:]}: clearance {clearance.rounded} {unit} by {clearance.by}"
+        f" ({case.expected(band)}), {second.rounded} {unit} by {second.by} ({case.expected(other)})."
     )
     wrong_by_both = all(any(f.indicator > Indicator.INFO for f in by) for by in (found, list(_on_row(case, other))))
     if wrong_by_both or case.order.regimen is None:
         yield from (replace(f, because=(*f.because, note)) for f in found)
     elif isinstance(case.order.regimen, Regimen) and case.kidney.moving != "rising":
-        summary = f": CrCl {clearance.rounded} by actual, {adjusted.rounded} mL/min by adjusted weight; bands differ"
-        expected = f"{case.expected(band)} by actual weight; {case.expected(other)} by adjusted weight"
+        first = clearance.by.removesuffix(" weight")
+        summary = f": CrCl {clearance.rounded} by {first}, {second.rounded} {unit} by {second.by}; bands differ"
+        expected = f"{case.expected(band)} by {clearance.by}; {case.expected(other)} by {second.by}"
         yield replace(case.finding(band, Indicator.INFO, summary, note), expected=expected)
+
+
+def _beyond_every_band(case: _Judged, highest: Band) -> Iterator[Finding]:
+    """The kidney function is not known: what is too much even for the best is too much."""
+    regimen = case.order.regimen
+    comparisons = _comparisons(case, regimen, highest) if isinstance(regimen, Regimen) else ()
+    limit = 1 + case.knowledge.judgement.strong
+    if comparisons and all(c.high >= limit for c in comparisons):
+        judging = min(comparisons, key=lambda c: c.distance)
+        summary = f" is more than the label has for any kidney function: {judging.expected.regimen.wording}"
+        lines = (*_lines(case, comparisons), *_slip(case, judging))
+        yield replace(case.finding(highest, Indicator.CRITICAL, summary, *lines), topic="dose")
+
+
+def _timing(case: _Judged, row: DialysisRow) -> Iterator[Finding]:
+    """On haemodialysis the label gives the dose after the session: information where the order does not say so."""
+    regimen = case.order.regimen
+    if row.timing and isinstance(regimen, Regimen) and not regimen.after_dialysis:
+        found = case.finding(row, Indicator.INFO, ": give it after the dialysis session", row.timing)
+        yield replace(found, topic="administration")
 
 
 def _on_row(case: _Judged, row: Band | DialysisRow) -> Iterator[Finding]:
@@ -206,6 +251,9 @@ def _verdict(case: _Judged, row: Band | DialysisRow, comparisons: tuple[Comparis
     judging = min(wrong, key=lambda c: c.distance)  # with the phase unknown, the nearer one judges
     if rising and not judging.too_much:
         return
+    if case.allowed_by_protocol(judging):
+        yield _by_protocol(case, row, judging)
+        return
     strong = judging.too_much and judging.high >= 1 + case.knowledge.judgement.strong
     base = case.finding(
         row,
@@ -213,13 +261,24 @@ def _verdict(case: _Judged, row: Band | DialysisRow, comparisons: tuple[Comparis
         f" {_misfit(judging)} {case.state} ({case.named(judging.phase)}): {judging.expected.regimen.wording}",
         *_lines(case, comparisons),
         *_slip(case, judging),
+        *([row.note.says] if row.note else []),
     )
     yield replace(
         base,
         because=(*base.because, *_edge(case)),
         expected="; ".join(f"{c.expected.regimen.wording} ({case.named(c.phase)})" for c in comparisons),
         proposals=case.proposals([(c.phase, c.expected) for c in comparisons]),
+        citations=(*base.citations, *([case.knowledge.citation(row.note.cite)] if row.note else [])),
     )
+
+
+def _by_protocol(case: _Judged, row: Band | DialysisRow, judging: Comparison) -> Finding:
+    """Less than the label has, by a written protocol of the site: information."""
+    protocol = case.table.protocol
+    assert protocol is not None  # noqa: S101 - asked before
+    summary = f" follows a site's protocol; the label has {judging.expected.regimen.wording}"
+    found = case.finding(row, Indicator.INFO, summary, protocol.says, *_lines(case, (judging,)))
+    return replace(found, citations=(*found.citations, case.knowledge.citation(protocol.cite)))
 
 
 def _variant(case: _Judged, row: Band | DialysisRow, variant: Variant) -> Finding:
@@ -258,7 +317,7 @@ def _slip(case: _Judged, c: Comparison) -> Iterator[str]:
     if any((ordered.high, ordered.unit) in t.doses for t in case.knowledge.renal_dose if t.drug == other):
         name = case.knowledge.codes.drugs[other].display
         yield f"This is a dose of {name}: the two drugs are not interchangeable milligram for milligram."
-    elif words := likely_slip(ordered, c):
+    elif words := likely_slip(ordered, c, case.knowledge.judgement):
         yield words
 
 
@@ -295,6 +354,8 @@ def _why(case: _Judged) -> Iterator[str]:
         age = {0: "today", 1: "yesterday"}.get(kidney.creatinine_days, f"{kidney.creatinine_days} days ago")
         remark = f" ({kidney.creatinine.remark})" if kidney.creatinine.remark else ""
         yield f"{kidney.clearance.formula}: {kidney.clearance.arithmetic}; creatinine of {age}{remark}."
+    elif kidney.clearance:
+        yield f"{kidney.clearance.formula}: {kidney.clearance.arithmetic}."
 
 
 def _edge(case: _Judged) -> Iterator[str]:
