@@ -549,9 +549,9 @@ class MonitoringRule(Entry):
     """Tests that are due before and during a therapy, and how old the last one may be.
 
     `routes` and `phases` empty: all. `after_stop_of`: days count from the end of one of these drugs, whatever is
-    ordered now. `since_start`: a result from before the therapy does not count. Severities: `absent` (`absent_at_start`
-    for a therapy that only begins) with none on file, `late` for a last one that is too old, `unseen` for a test that
-    could not be looked for.
+    ordered now. `since_start`: a result from before the therapy does not count. Severities: `absent` with none on
+    file, `late` for a last one that is too old, `at_start` for both where a therapy only begins, `unseen` for a test
+    that could not be looked for.
     """
 
     kind: Literal["monitoring"]
@@ -571,7 +571,7 @@ class MonitoringRule(Entry):
     tightened: tuple[Tightened, ...] = ()
     absent: Severity = "warning"
     late: Severity = "warning"
-    absent_at_start: Severity | None = None
+    at_start: Severity | None = None
     unseen: Severity = "info"
     basis: str  # what the source says, and which figure is this service's own
     cite: Cite

@@ -69,7 +69,7 @@ def check(case: Case) -> Iterator[Finding]:
     unseen: dict[str, list[tuple[_Ask, Missing]]] = {}
     unusable: dict[str, tuple[_Ask, list[Unused]]] = {}
     for asks in _asked(case).values():
-        ask = next(one for one in asks if one)
+        ask = asks[0]
         seen = _newest(case, ask.due)
         if defects := _defects(case, ask.due, seen):
             unusable[_name(case, ask.due)] = ask, defects
@@ -88,10 +88,10 @@ def check(case: Case) -> Iterator[Finding]:
 # What is asked for
 
 
-def _asked(case: Case) -> dict[tuple[str, ...], list[_Ask | None]]:
+def _asked(case: Case) -> dict[tuple[str, ...], list[_Ask]]:
     """Each test with what is asked for, once for every way in which the order and its start can be read.
 
-    None where one reading asks for nothing: what is late in some readings only is not surely late.
+    Left out are tests for which one way of reading asks nothing: it is not sure that they are due at all.
     """
     phase = case.order.intent.phase
     readings = (phase,) if phase else tuple(Phase)
@@ -103,8 +103,9 @@ def _asked(case: Case) -> dict[tuple[str, ...], list[_Ask | None]]:
                     if asks := list(_asks(rule, due, case)):
                         found.setdefault(due.any_of or (due.name,), {}).setdefault(reading, []).extend(asks)
     return {
-        key: [ask for reading in readings for ask in by_reading.get(reading, [None])]
+        key: [ask for reading in readings for ask in by_reading[reading]]
         for key, by_reading in found.items()
+        if by_reading.keys() == set(readings)
     }
 
 
@@ -209,13 +210,12 @@ def _evidence(facts: Facts, name: str) -> _Seen | Missing:
     return facts.problem_gaps["procedures"] or Missing(Why.NONE_ON_FILE)
 
 
-def _judged(case: Case, asks: Sequence[_Ask | None], seen: _Seen | Missing) -> _Verdict | None:
+def _judged(case: Case, asks: Sequence[_Ask], seen: _Seen | Missing) -> _Verdict | None:
     """What is to be said of a test; None when it is in time in every reading."""
-    every = [ask for ask in asks if ask]
     if isinstance(seen, Missing):
-        return _absent(case, every[0], seen, sure=len(every) == len(asks))
+        return _absent(case, asks[0], seen)
     age = (case.facts.today - seen.on).days
-    late = [ask for ask in every if age > ask.days or (ask.since and seen.on <= ask.since)]
+    late = [ask for ask in asks if age > ask.days or (ask.since and seen.on <= ask.since)]
     if not late:
         return None
     sure = len(late) == len(asks)
@@ -226,7 +226,7 @@ def _judged(case: Case, asks: Sequence[_Ask | None], seen: _Seen | Missing) -> _
     if before:
         limit = f"none since {ask.since:%Y-%m-%d}, after which one was due"
     line = f"{_upper(name)}: {seen.words} of {seen.on}{remark}, {age} days old; {limit}."
-    indicator = _INDICATOR[ask.rule.late] if sure else Indicator.INFO
+    indicator = _indicator(case, ask.rule, ask.rule.late) if sure else Indicator.INFO
     state = f"{{}} {age} days old, due every {ask.days}" if not before else "no {} since then"
     if before and not ask.rule.after_stop_of:
         state = "no {} since the start"
@@ -236,18 +236,20 @@ def _judged(case: Case, asks: Sequence[_Ask | None], seen: _Seen | Missing) -> _
 _UNSURE = " (Late by the shorter interval: the order or the record does not tell the phase or the start.)"
 
 
-def _absent(case: Case, ask: _Ask, gap: Missing, *, sure: bool) -> _Verdict:
+def _absent(case: Case, ask: _Ask, gap: Missing) -> _Verdict:
     rule, name = ask.rule, _name(case, ask.due)
-    severity: Severity = rule.absent
-    if rule.absent_at_start and not case.course.runs:
-        severity = rule.absent_at_start
+    indicator = _indicator(case, rule, rule.absent)
     if not ask.due.any_of:
-        return _Verdict(ask, _INDICATOR[severity], "{} is due", f"{_upper(name)}: due now.")
+        return _Verdict(ask, indicator, "{} is due", f"{_upper(name)}: due now.")
     if gap.why is Why.UNUSABLE:
-        state, line = "no usable {}", f"{_upper(name)}: none usable ({gap.detail})."
-    else:
-        state, line = "no {} on file", f"{_upper(name)}: none on file; in time for {ask.days} days{ask.says}."
-    return _Verdict(ask, _INDICATOR[severity] if sure else Indicator.INFO, state, line + ("" if sure else _UNSURE))
+        return _Verdict(ask, indicator, "no usable {}", f"{_upper(name)}: none usable ({gap.detail}).")
+    line = f"{_upper(name)}: none on file; in time for {ask.days} days{ask.says}."
+    return _Verdict(ask, indicator, "no {} on file", line)
+
+
+def _indicator(case: Case, rule: MonitoringRule, severity: Severity) -> Indicator:
+    """How much a test matters that is absent or late."""
+    return _INDICATOR[severity if case.course.runs or rule.at_start is None else rule.at_start]
 
 
 _INDICATOR: Mapping[Severity, Indicator] = {
