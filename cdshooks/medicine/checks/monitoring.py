@@ -31,13 +31,14 @@ _NO_DEFECT = ("word", "excluded", "withdrawn", "future")  # shown only where not
 
 @dataclass(frozen=True, slots=True)
 class _Ask:
-    """A test asked for by a rule: in time for `days`, `says` why so long; before `since` it does not count."""
+    """A test asked for by a rule: in time for `days`, `says` why. Up to `since` (`after` in words) it does not count."""
 
     rule: MonitoringRule
     due: Due
     days: int
     says: str
     since: date | None
+    after: str
     cites: tuple[Cite, ...]
 
 
@@ -138,12 +139,13 @@ def _running(facts: Facts) -> set[str]:
 def _asks(rule: MonitoringRule, due: Due, case: Case) -> Iterator[_Ask]:
     """One for each day of therapy that it may be: when the start is not known, any."""
     today, since = case.facts.today, case.course.since
-    days = [(today - since).days if since else 0]
+    days, after = [(today - since).days if since else 0], "the start"
     if rule.after_stop_of:
-        since = _stopped(rule, case)
-        if since is None:
+        stopped = _stopped(rule, case)
+        if stopped is None:
             return
-        days = [(today - since).days]
+        since, drug = stopped
+        days, after = [(today - since).days], f"{drug} ended"
     elif case.course.runs and since is None:
         days = [interval.from_day for interval in rule.intervals]
     for day in days:
@@ -155,14 +157,15 @@ def _asks(rule: MonitoringRule, due: Due, case: Case) -> Iterator[_Ask]:
         for cause in rule.tightened:
             if cause.max_days < most and _holds(cause, case):
                 most, says, cites = cause.max_days, f" {cause.says}", (rule.cite, cause.cite)
-        yield _Ask(rule, due, most, says, since if rule.since_start else None, cites)
+        yield _Ask(rule, due, most, says, since if rule.since_start else None, after, cites)
 
 
-def _stopped(rule: MonitoringRule, case: Case) -> date | None:
-    """The last day of a drug that has ended for good and is not ordered again."""
+def _stopped(rule: MonitoringRule, case: Case) -> tuple[date, str] | None:
+    """The last day of a drug that has ended for good and is not ordered again, and which drug."""
     ours = [p for p in case.facts.prescriptions if p.drug in rule.after_stop_of]
     gone = {p.drug for p in ours} - {p.drug for p in ours if p.state is not OrderState.ENDED}
-    return max((p.ends for p in ours if p.drug in gone and p.ends and p.ends <= case.facts.today), default=None)
+    ended = [(p.ends, p.drug) for p in ours if p.drug in gone and p.ends and p.ends <= case.facts.today]
+    return max(ended, default=None)
 
 
 def _holds(cause: Tightened, case: Case) -> bool:
@@ -224,12 +227,12 @@ def _judged(case: Case, asks: Sequence[_Ask], seen: _Seen | Missing) -> _Verdict
     remark = f", {seen.remark}" if seen.remark else ""
     limit = f"in time for {ask.days} days{ask.says}"
     if before:
-        limit = f"none since {ask.since:%Y-%m-%d}, after which one was due"
+        limit = f"none since {ask.after} ({ask.since:%Y-%m-%d}), after which one is due"
     line = f"{_upper(name)}: {seen.words} of {seen.on}{remark}, {age} days old; {limit}."
     indicator = _indicator(case, ask.rule, ask.rule.late) if sure else Indicator.INFO
-    state = f"{{}} {age} days old, due every {ask.days}" if not before else "no {} since then"
-    if before and not ask.rule.after_stop_of:
-        state = "no {} since the start"
+    state = f"{{}} {age} days old, due {'daily' if ask.days == 1 else f'every {ask.days} days'}"
+    if before:
+        state = f"no {{}} since {ask.after}"
     return _Verdict(ask, indicator, state, line + ("" if sure else _UNSURE), seen)
 
 

@@ -25,7 +25,7 @@ class _Harm:
 
     indicator: Indicator
     action: str  # "hold"
-    what: str  # "neutrophil count 0.42 10*3/uL, below 0.5"
+    what: str  # "neutrophil count 0.42 (below 0.5 10*3/uL)"
     line: str
     labs: tuple[Lab, ...]
     cite: Cite
@@ -109,15 +109,14 @@ def _reaches(lab: Lab, limit: Limit) -> bool | None:
 
 def _harm(case: Case, rule: ToxicityRule, limit: Limit, lab: Lab) -> _Harm:
     name, age = case.knowledge.codes.analytes[lab.analyte].name, (case.facts.today - lab.on).days
-    side = f"below {limit.below}" if limit.below is not None else f"{limit.at_least} or more"
-    also = f" ({limit.also})" if limit.also else ""
-    line = f"{_upper(name)} {_shown(lab)}, {age} days old: {side} {limit.unit}{also}."
+    edge = f"below {limit.below} {limit.unit}" if limit.below is not None else f"{limit.at_least} {limit.unit} or more"
+    line = f"{_upper(name)} {_shown(lab)}, {age} days old: {edge}{f' ({limit.also})' if limit.also else ''}."
+    what = f"{name} {_number(lab)} ({edge})"
     if age > rule.current_days:
-        what = f"{name} was {lab.original} {age} days ago, {side}"
         line += " Too old for a decision: repeat it."
-        return _Harm(min(_INDICATOR[limit.indicator], Indicator.WARNING), "repeat", what, line, (lab,), limit.cite)
+        indicator = min(_INDICATOR[limit.indicator], Indicator.WARNING)
+        return _Harm(indicator, f"repeat, {age} days old", what, line, (lab,), limit.cite)
     action = limit.starting if _starts(case) else limit.running
-    what = f"{name} {lab.original}, {side}"
     return _Harm(_INDICATOR[limit.indicator], action, what, line, (lab,), limit.cite)
 
 
@@ -143,7 +142,7 @@ def _falls(case: Case, rule: ToxicityRule) -> Iterator[_Harm]:
             yield _Harm(
                 _INDICATOR[fall.indicator],
                 "watch closely",
-                f"{name} fell from {highest.original} to {lab.original} in {days} days",
+                f"{name} fell from {_number(highest)} to {_number(lab)} {lab.unit} in {days} days",
                 f"{_upper(name)} {_shown(highest)}, then {_shown(lab)}: to half or less within {fall.within_days} days,"
                 f" and below {fall.below} {fall.unit}.",
                 (lab, highest),
@@ -165,7 +164,7 @@ def _rises(case: Case, rule: ToxicityRule) -> Iterator[_Harm]:
             yield _Harm(
                 _INDICATOR[rise.indicator],
                 rise.running,
-                f"{name} {before.original} before therapy, {now.original} now",
+                f"{name} {_number(before)} {before.unit} before therapy, {_number(now)} now",
                 f"{_upper(name)} {_shown(before)} before therapy, {_shown(now)}: {rise.factor} times or more.",
                 (now, before),
                 rise.cite,
@@ -228,8 +227,15 @@ def _input(case: Case, lab: Lab) -> Input:
 
 
 def _shown(lab: Lab) -> str:
-    remark = f" ({lab.remark})" if lab.remark else ""
-    return f"{lab.original} of {lab.on}{remark}"
+    """As sent, in the unit of the limits where that is another, with its date."""
+    remark = f", {lab.remark}" if lab.remark else ""
+    converted = "" if lab.original.endswith(f" {lab.unit}") else f" (that is {_number(lab)} {lab.unit})"
+    return f"{lab.original}{converted} of {lab.on}{remark}"
+
+
+def _number(lab: Lab) -> str:
+    """The value in the unit of the limits, to three decimals at most."""
+    return f"{lab.comparator}{round(lab.value, 3).normalize():f}"
 
 
 def _upper(text: str) -> str:
