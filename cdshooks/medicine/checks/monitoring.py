@@ -31,7 +31,7 @@ _NO_DEFECT = ("word", "excluded", "withdrawn", "future")  # shown only where not
 
 @dataclass(frozen=True, slots=True)
 class _Ask:
-    """A test asked for by a rule: in time for `days`, `says` why. Up to `since` (`after` in words) it does not count."""
+    """A test asked for by a rule: in time for `days`, `says` why; nothing up to `since` (`after`) counts."""
 
     rule: MonitoringRule
     due: Due
