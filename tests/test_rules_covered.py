@@ -18,7 +18,15 @@ from scenario import Scenario, load_scenarios, render
 
 from cdshooks.medicine.interpret import interpret
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.medicine.rules import JudgementRule, KidneyRule, PhaseRule, RenalDoseRule, SiteRule
+from cdshooks.medicine.rules import (
+    JudgementRule,
+    KidneyRule,
+    MonitoringRule,
+    PhaseRule,
+    RenalDoseRule,
+    SiteRule,
+    ToxicityRule,
+)
 from cdshooks.model import Order
 from cdshooks.wire.fhir import read_chart
 from cdshooks.wire.hooks import read_call
@@ -63,6 +71,9 @@ def applicable(order: Order, knowledge: Knowledge) -> Iterator[str]:
                 yield rule.id
         elif isinstance(rule, RenalDoseRule) and rule.indication != order.indication:
             continue
+        elif isinstance(rule, MonitoringRule | ToxicityRule):
+            if order.product.drug in rule.drugs:
+                yield rule.id
         elif rule.drug == order.product.drug and order.route in rule.routes:
             yield rule.id
 

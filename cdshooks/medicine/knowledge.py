@@ -31,6 +31,7 @@ from cdshooks.medicine.rules import (
     FlowsheetRule,
     JudgementRule,
     KidneyRule,
+    MonitoringRule,
     OtherDrugs,
     PhaseRule,
     RenalDoseRule,
@@ -38,6 +39,7 @@ from cdshooks.medicine.rules import (
     Rule,
     SiteRule,
     Source,
+    ToxicityRule,
     cites_of,
 )
 from cdshooks.medicine.yaml_file import read_yaml
@@ -94,6 +96,8 @@ class Knowledge:
     renal_dose: tuple[RenalDoseRule, ...]
     dose: tuple[DoseRule, ...]
     cidofovir: tuple[CidofovirRule, ...]
+    monitoring: tuple[MonitoringRule, ...]
+    toxicity: tuple[ToxicityRule, ...]
     kidney: KidneyRule
     judgement: JudgementRule
     phases: PhaseRule
@@ -106,7 +110,9 @@ class Knowledge:
     @property
     def rules(self) -> tuple[Rule, ...]:
         """Every rule that a card can name."""
-        return (*self.renal_dose, *self.dose, *self.cidofovir, self.kidney, self.judgement, self.phases, self.site)
+        dosing: tuple[Rule, ...] = (*self.renal_dose, *self.dose, *self.cidofovir)
+        watching: tuple[Rule, ...] = (*self.monitoring, *self.toxicity)
+        return (*dosing, *watching, self.kidney, self.judgement, self.phases, self.site)
 
     @property
     def prefetch_queries(self) -> dict[str, str]:
@@ -179,6 +185,8 @@ def load_knowledge(folder: Traversable | None = None, overlay: Path | None = Non
         renal_dose=tuple(rule for rule in rules if isinstance(rule, RenalDoseRule)),
         dose=tuple(rule for rule in rules if isinstance(rule, DoseRule)),
         cidofovir=tuple(rule for rule in rules if isinstance(rule, CidofovirRule)),
+        monitoring=tuple(rule for rule in rules if isinstance(rule, MonitoringRule)),
+        toxicity=tuple(rule for rule in rules if isinstance(rule, ToxicityRule)),
         kidney=kidney,
         judgement=judgement,
         phases=phases,
@@ -251,13 +259,18 @@ def _cross_checks(knowledge: Knowledge) -> list[str]:
                 problems.append(
                     f"mappings: rule {rule.id} cites {cite.source!r}, which is not in sources.yaml; mend the name"
                 )
-    dosing: tuple[DrugRule, ...] = (*knowledge.renal_dose, *knowledge.dose, *knowledge.cidofovir)
+    dosing: tuple[RenalDoseRule | DoseRule | CidofovirRule, ...] = (
+        *knowledge.renal_dose,
+        *knowledge.dose,
+        *knowledge.cidofovir,
+    )
     for table in dosing:
         if table.drug not in knowledge.codes.drugs:
             problems.append(
                 f"mappings: rule {table.id} names the drug {table.drug!r}, which is not in drugs.yaml; mend the name"
             )
     problems += _unknown_names(knowledge, dosing)
+    problems += _unwatched(knowledge)
     taken: dict[tuple[str, str, str], str] = {}
     for table in knowledge.renal_dose:
         for route in table.routes:
@@ -268,7 +281,7 @@ def _cross_checks(knowledge: Knowledge) -> list[str]:
     return problems
 
 
-def _unknown_names(knowledge: Knowledge, rules: tuple[DrugRule, ...]) -> Iterator[str]:
+def _unknown_names(knowledge: Knowledge, rules: tuple[RenalDoseRule | DoseRule | CidofovirRule, ...]) -> Iterator[str]:
     """Names in conditions of rules that nothing stands behind: such a row would never apply, and nobody would see."""
     routes = frozenset((*knowledge.routes.by_code.values(), *knowledge.routes.by_text.values()))
     medicines = knowledge.medicines
@@ -301,9 +314,55 @@ def _unknown_names(knowledge: Knowledge, rules: tuple[DrugRule, ...]) -> Iterato
             used += [(rule.id, "drug", name, drugs) for name in when.with_drugs]
             used += [(rule.id, "problem", name, concepts) for name in when.problems]
             used += [(rule.id, "switch", f"{name}: {value}", choices) for name, value in when.site.items()]
+    known_names = {"route": routes, "drug": drugs, "problem": concepts, "analyte": frozenset(knowledge.codes.analytes)}
+    known_names |= {"antiviral": frozenset(knowledge.codes.drugs)}
+    known_names |= {"test": known_names["analyte"] | knowledge.codes.tests.keys() | concepts}
+    for place, what, name in (*_names_in_monitoring(knowledge), *_names_in_toxicity(knowledge)):
+        used.append((place, what, name, known_names[what]))
     for place, what, name, known in used:
         if name not in known:
             yield f"mappings: rule {place} names the {what} {name!r}, which no file here knows; mend the name"
+
+
+def _names_in_monitoring(knowledge: Knowledge) -> Iterator[tuple[str, str, str]]:
+    """(rule, what it is, name) of every name in the monitoring rules."""
+    for rule in knowledge.monitoring:
+        named = {"antiviral": rule.drugs, "route": rule.routes, "problem": (*rule.problems, *rule.unless_problems)}
+        named["test"] = tuple(name for due in rule.tests for name in due.any_of)
+        named["analyte"] = tuple(name for due in rule.tests for name in due.not_instead)
+        named["analyte"] += tuple(cause.analyte for cause in rule.tightened if cause.analyte)
+        named["drug"] = rule.after_stop_of + tuple(name for due in rule.tests for name in due.beside)
+        named["drug"] += tuple(name for cause in rule.tightened for name in cause.with_drugs)
+        yield from ((rule.id, what, name) for what, names in named.items() for name in names)
+
+
+def _names_in_toxicity(knowledge: Knowledge) -> Iterator[tuple[str, str, str]]:
+    """(rule, what it is, name) of every name in the toxicity rules."""
+    for rule in knowledge.toxicity:
+        named = {"antiviral": rule.drugs, "drug": rule.shared_with, "analyte": rule.analytes}
+        named["analyte"] += tuple(limit.unless_normal for limit in rule.limits if limit.unless_normal)
+        named["problem"] = tuple(name for limit in rule.limits for name in limit.problems)
+        yield from ((rule.id, what, name) for what, names in named.items() for name in names)
+
+
+def _unwatched(knowledge: Knowledge) -> Iterator[str]:
+    """Limits in another unit than the results have, and limits on a test whose absence no rule would show."""
+    for rule in knowledge.toxicity:
+        units = [(limit.analyte, limit.unit) for limit in rule.limits] + [
+            (fall.analyte, fall.unit) for fall in rule.falls
+        ]
+        for name, unit in units:
+            analyte = knowledge.codes.analytes.get(name)
+            if analyte and unit != analyte.unit:
+                yield f"mappings: rule {rule.id}: {name} is in {analyte.unit}, not in {unit}; convert the figure"
+        for drug in rule.drugs:
+            dues = [due for asking in knowledge.monitoring if drug in asking.drugs for due in asking.tests]
+            asked = {name for due in dues for name in due.any_of}
+            for name in sorted({name for name, _ in units} - asked):
+                yield (
+                    f"mappings: rule {rule.id} has a limit on {name}, which no monitoring rule of {drug} asks for;"
+                    " add one, else its absence would go unseen"
+                )
 
 
 def _hash(root: Traversable) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from cdshooks.medicine.case import Case, cases
-from cdshooks.medicine.checks import cidofovir, data_quality, dose, renal_dose, renal_function
+from cdshooks.medicine.checks import cidofovir, data_quality, dose, monitoring, renal_dose, renal_function, toxicity
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.rules import Cite
 from cdshooks.model import Facts, Finding, Indicator
@@ -16,7 +16,9 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("dose", dose.check),
     ("cidofovir limits", cidofovir.check),
     ("kidney function", renal_function.check),
+    ("toxicity", toxicity.check),
     ("data quality", data_quality.check),
+    ("monitoring", monitoring.check),
 )
 
 
