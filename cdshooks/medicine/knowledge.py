@@ -26,6 +26,9 @@ from cdshooks.medicine.rules import (
     Cite,
     DoseRule,
     DrugRule,
+    DuplicateRule,
+    InteractionLimits,
+    InteractionRule,
     JudgementRule,
     KidneyRule,
     OtherDrugs,
@@ -47,6 +50,7 @@ class Routes:
     by_code: Mapping[tuple[str, str], str]
     by_text: Mapping[str, str]
     local: frozenset[str]
+    absorbed: frozenset[str]
 
     def of_concept(self, concept: Concept) -> str:
         """The route of a coded or named route, "" when unknown."""
@@ -74,7 +78,7 @@ def _routes(root: Traversable, rule: RouteRule) -> Routes:
                 words = row["code"] if row["kind"] == "route-text" else row["concept"]
                 if words.lower() not in rule.ambiguous_text:
                     by_text[words.lower()] = route
-    return Routes(by_code, by_text, frozenset(rule.local) | {"local"})
+    return Routes(by_code, by_text, frozenset(rule.local) | {"local"}, frozenset(rule.absorbed))
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +92,9 @@ class Knowledge:
     renal_dose: tuple[RenalDoseRule, ...]
     dose: tuple[DoseRule, ...]
     cidofovir: tuple[CidofovirRule, ...]
+    interactions: tuple[InteractionRule, ...]
+    interaction_limits: InteractionLimits
+    duplicates: DuplicateRule
     kidney: KidneyRule
     judgement: JudgementRule
     phases: PhaseRule
@@ -98,7 +105,8 @@ class Knowledge:
     @property
     def rules(self) -> tuple[Rule, ...]:
         """Every rule that a card can name."""
-        return (*self.renal_dose, *self.dose, *self.cidofovir, self.kidney, self.judgement, self.phases)
+        between_drugs: tuple[Rule, ...] = (*self.interactions, self.interaction_limits, self.duplicates)
+        return (*self.renal_dose, *self.dose, *self.cidofovir, *between_drugs, self.kidney, self.judgement, self.phases)
 
     @property
     def prefetch_queries(self) -> dict[str, str]:
@@ -145,8 +153,12 @@ def load_knowledge(folder: Traversable | None = None) -> Knowledge:
     cards = _load(CardWording, read_yaml(root / "cards.yaml"), "cards.yaml", problems)
     routes = _load(RouteRule, read_yaml(root / "routes.yaml"), "routes.yaml", problems)
     others = _load(OtherDrugs, read_yaml(root / "other_drugs.yaml"), "other_drugs.yaml", problems)
+    limits = _only(InteractionLimits, rules, problems)
+    duplicates = _only(DuplicateRule, rules, problems)
     codes = load_codes(root)
     words = load_dose_words(root)
+    if limits is None or duplicates is None:
+        raise KnowledgeError("\n".join(problems))
     if kidney is None or judgement is None or phases is None or cards is None or routes is None or others is None:
         raise KnowledgeError("\n".join(problems))
     if problems:
@@ -159,6 +171,9 @@ def load_knowledge(folder: Traversable | None = None) -> Knowledge:
         renal_dose=tuple(rule for rule in rules if isinstance(rule, RenalDoseRule)),
         dose=tuple(rule for rule in rules if isinstance(rule, DoseRule)),
         cidofovir=tuple(rule for rule in rules if isinstance(rule, CidofovirRule)),
+        interactions=tuple(rule for rule in rules if isinstance(rule, InteractionRule)),
+        interaction_limits=limits,
+        duplicates=duplicates,
         kidney=kidney,
         judgement=judgement,
         phases=phases,
@@ -211,6 +226,15 @@ def _rule_files(folder: Traversable, place: str, problems: list[str]) -> Iterato
                 yield rule
 
 
+def _only(model: type[_Model], rules: list[DrugRule], problems: list[str]) -> _Model | None:
+    """The one rule of a kind of which there has to be one."""
+    found = [rule for rule in rules if isinstance(rule, model)]
+    if len(found) != 1:
+        problems.append(f"mappings/rules: {len(found)} readable files hold a {model.__name__}; there has to be one")
+        return None
+    return found[0]
+
+
 def _mapping(path: Traversable) -> dict[str, Any]:
     value = read_yaml(path)
     if not isinstance(value, dict):
@@ -232,7 +256,11 @@ def _cross_checks(knowledge: Knowledge) -> list[str]:
                 problems.append(
                     f"mappings: rule {rule.id} cites {cite.source!r}, which is not in sources.yaml; mend the name"
                 )
-    dosing: tuple[DrugRule, ...] = (*knowledge.renal_dose, *knowledge.dose, *knowledge.cidofovir)
+    dosing: tuple[RenalDoseRule | DoseRule | CidofovirRule, ...] = (
+        *knowledge.renal_dose,
+        *knowledge.dose,
+        *knowledge.cidofovir,
+    )
     for table in dosing:
         if table.drug not in knowledge.codes.drugs:
             problems.append(
@@ -249,11 +277,11 @@ def _cross_checks(knowledge: Knowledge) -> list[str]:
     return problems
 
 
-def _unknown_names(knowledge: Knowledge, rules: tuple[DrugRule, ...]) -> Iterator[str]:
+def _unknown_names(knowledge: Knowledge, rules: tuple[RenalDoseRule | DoseRule | CidofovirRule, ...]) -> Iterator[str]:
     """Names in conditions of rules that nothing stands behind: such a row would never apply, and nobody would see."""
     routes = frozenset((*knowledge.routes.by_code.values(), *knowledge.routes.by_text.values()))
     medicines = knowledge.medicines
-    drugs = medicines.known | medicines.classes.keys()
+    drugs = medicines.known | frozenset(medicines.classes)
     concepts = knowledge.codes.problem_concepts()
     used = [("drugs/others", "drug", name, medicines.known) for listed in medicines.classes.values() for name in listed]
     used += [(knowledge.phases.id, "transplant", name, concepts) for name in knowledge.phases.prophylaxis_window_days]
@@ -263,9 +291,28 @@ def _unknown_names(knowledge: Knowledge, rules: tuple[DrugRule, ...]) -> Iterato
             used += [(rule.id, "route", name, routes) for name in when.routes]
             used += [(rule.id, "drug", name, drugs) for name in when.with_drugs]
             used += [(rule.id, "problem", name, concepts) for name in when.problems]
+    used += _names_of_interactions(knowledge, routes, drugs)
     for place, what, name, known in used:
         if name not in known:
             yield f"mappings: rule {place} names the {what} {name!r}, which no file here knows; mend the name"
+
+
+def _names_of_interactions(
+    knowledge: Knowledge, routes: frozenset[str], drugs: frozenset[str]
+) -> Iterator[tuple[str, str, str, frozenset[str]]]:
+    """(rule, what, name, known names of that kind) of the interaction tables and what stands beside them."""
+    ours, analytes = frozenset(knowledge.codes.drugs), frozenset(knowledge.codes.analytes)
+    for rule in knowledge.interactions:
+        yield from ((rule.id, "drug", name, ours) for name in rule.drugs)
+        for pair in rule.pairs:
+            yield from ((rule.id, "drug", name, drugs) for name in (*pair.with_drugs, *pair.also_with))
+            yield from ((rule.id, "route", name, routes) for name in pair.not_routes)
+            yield from ((rule.id, "analyte", name, analytes) for name in filter(None, [pair.test]))
+    limits, same = knowledge.interaction_limits, knowledge.duplicates
+    measured = (*(limit.analyte for limit in (*limits.counts, *limits.heart)), *limits.levels.analyte_of.values())
+    yield from ((limits.id, "analyte", name, analytes) for name in measured)
+    yield from ((limits.id, "drug", name, drugs) for name in limits.levels.analyte_of)
+    yield from ((same.id, "drug", name, ours) for group in same.same for name in group.drugs)
 
 
 def _hash(root: Traversable) -> str:

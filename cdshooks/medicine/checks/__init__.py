@@ -4,7 +4,15 @@ from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from cdshooks.medicine.case import Case, cases
-from cdshooks.medicine.checks import cidofovir, data_quality, dose, renal_dose, renal_function
+from cdshooks.medicine.checks import (
+    cidofovir,
+    data_quality,
+    dose,
+    duplicate,
+    interaction,
+    renal_dose,
+    renal_function,
+)
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.rules import Cite
 from cdshooks.model import Facts, Finding, Indicator
@@ -15,6 +23,8 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("dose for the kidney function", renal_dose.check),
     ("dose", dose.check),
     ("cidofovir limits", cidofovir.check),
+    ("interactions", interaction.check),
+    ("duplicate therapy", duplicate.check),
     ("kidney function", renal_function.check),
     ("data quality", data_quality.check),
 )
