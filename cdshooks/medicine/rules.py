@@ -557,6 +557,14 @@ class Limit(Entry):
     days: Freshness
 
 
+class SteadyCreatinine(Entry):
+    """A creatinine of this factor over the lowest one of so many days has risen; the AKI criteria are in kidney.yaml."""
+
+    rise_factor: Annotated[Decimal, Field(gt=1)]
+    within_days: Annotated[int, Field(gt=0)]
+    cite: Cite
+
+
 class Levels(Entry):
     """The drug level that belongs to a drug, and for how many days it is current."""
 
@@ -577,6 +585,7 @@ class InteractionLimits(Entry):
     ended_unknown_cite: Cite
     counts: tuple[Limit, ...]
     heart: tuple[Limit, ...]
+    steady_creatinine: SteadyCreatinine
     levels: Levels
 
 

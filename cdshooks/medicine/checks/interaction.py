@@ -59,7 +59,7 @@ def check(case: Case) -> Iterator[Finding]:
     """Findings of topic interaction, one for each degree of severity; dataQuality where the list is not known."""
     for rule in case.knowledge.interactions:
         if case.order.product.drug in rule.drugs:
-            hits = list(_hits(case, rule))
+            hits = sorted(_hits(case, rule), key=lambda hit: rule.pairs.index(hit.pair))
             for indicator in sorted({hit.graded.indicator for hit in hits}, reverse=True):
                 if (
                     indicator is not Indicator.INFO or case.facts.hook != "patient-view"
@@ -116,13 +116,12 @@ def _hit(case: Case, pair: Pair, drug: str, entries: list[Prescription]) -> _Hit
         state = "ordered in this session" if given[0].state is OrderState.DRAFT else ""
         unknown = "route not given" if pair.not_routes and all(not p.route for p in given) else ""
         return _Hit(pair, drug, name, given[0], ", ".join(filter(None, (state, unknown))), graded)
+    if pair.washout_days and case.facts.hook != "patient-view":
+        return _washing_out(case, pair, drug, entries, begins)
     held = [p for p in entries if p.state is OrderState.PAUSED]
     if held and _severity(case, pair) is Indicator.CRITICAL:
-        return _Hit(
-            pair, drug, name, held[0], "on hold now; not to be resumed beside this order", _Graded(Indicator.INFO)
-        )
-    if pair.washout_days and case.facts.hook != "patient-view":
-        return _washing_out(case, pair, drug, [p for p in entries if p not in given and p not in held], begins)
+        remark = "on hold now; not to be resumed beside this order"
+        return _Hit(pair, drug, name, held[0], remark, _Graded(Indicator.INFO))
     return None
 
 
@@ -133,8 +132,8 @@ def _begins(case: Case) -> date:
 
 
 def _washing_out(case: Case, pair: Pair, drug: str, ended: list[Prescription], begins: date) -> _Hit | None:
-    """The row for a drug that is over: by its last day, or with what is known where there is none."""
-    if pair.washout_days is None or not ended:
+    """The row for a drug that is over or on hold: by its last day, or with what is known where there is none."""
+    if pair.washout_days is None:
         return None
     name, severity = case.knowledge.medicines.title(drug), _severity(case, pair)
     dated = [(p.ends, p) for p in ended if p.ends]
@@ -148,8 +147,9 @@ def _washing_out(case: Case, pair: Pair, drug: str, ended: list[Prescription], b
         return None
     newest = max(open_ended, key=lambda p: p.starts or begins)
     since = timedelta(days=case.knowledge.interaction_limits.ended_unknown_days)
-    recent = newest.starts is None or begins - newest.starts <= since
-    remark = "over, but the day it ended is not on file: make sure that the wash-out is kept"
+    held = newest.state is OrderState.PAUSED
+    recent = held or newest.starts is None or begins - newest.starts <= since
+    remark = f"{'on hold' if held else 'over'}, its last day is not on file: make sure that the wash-out is kept"
     indicator = min(severity, Indicator.WARNING if recent else Indicator.INFO)
     return _Hit(pair, drug, name, newest, remark, _Graded(indicator))
 
@@ -218,7 +218,7 @@ def _within(case: Case, limits: tuple[Limit, ...]) -> _Graded:
         inputs.append(Input(name, lab.original, "", lab.on.isoformat(), lab.ref))
         age = (case.facts.today - lab.on).days
         if age > _days(case, limit.days):
-            because.append(f"{name} is {age} days old")
+            because.append(f"{name} {lab.original} is {age} days old")
         elif not _keeps(lab, limit):
             because.append(f"{name} {lab.original}")
     return _Graded(Indicator.WARNING, tuple(because), tuple(inputs))
@@ -241,6 +241,11 @@ def _creatinine(case: Case) -> _Graded:
     if isinstance(lab, Missing):
         return _Graded(Indicator.WARNING, (f"serum creatinine {lab.why.value}",))
     because = [f"serum creatinine is {kidney.moving}"] if kidney.moving == "rising" else []
+    steady = case.knowledge.interaction_limits.steady_creatinine
+    earlier = facts.results["creatinine"].since(facts.today - timedelta(days=steady.within_days))
+    lowest = min(earlier, key=lambda one: one.value, default=lab)
+    if not because and lab.value >= steady.rise_factor * lowest.value:
+        because.append(f"serum creatinine has risen from {lowest.original} ({lowest.on.isoformat()}) to {lab.original}")
     days = _days(case, rule.freshness_days)
     if case.renal and case.renal.table.stable_freshness_days and _is_stable(case):
         days = case.renal.table.stable_freshness_days
