@@ -558,7 +558,7 @@ class Limit(Entry):
 
 
 class SteadyCreatinine(Entry):
-    """A creatinine of this factor over the lowest one of so many days has risen; the AKI criteria are in kidney.yaml."""
+    """A creatinine of this factor over the lowest of so many days has risen; the AKI criteria are in kidney.yaml."""
 
     rise_factor: Annotated[Decimal, Field(gt=1)]
     within_days: Annotated[int, Field(gt=0)]
