@@ -18,7 +18,15 @@ from scenario import Scenario, load_scenarios, render
 
 from cdshooks.medicine.interpret import interpret
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.medicine.rules import JudgementRule, KidneyRule, PhaseRule, RenalDoseRule
+from cdshooks.medicine.rules import (
+    DuplicateRule,
+    InteractionLimits,
+    InteractionRule,
+    JudgementRule,
+    KidneyRule,
+    PhaseRule,
+    RenalDoseRule,
+)
 from cdshooks.model import Order
 from cdshooks.wire.fhir import read_chart
 from cdshooks.wire.hooks import read_call
@@ -26,6 +34,7 @@ from cdshooks.wire.hooks import read_call
 CHECKS = Path(str(files("cdshooks.medicine").joinpath("checks")))
 SCENARIOS = load_scenarios()
 AWAITED: dict[str, set[str]] = {"fires": set(), "quiet": set()}  # rules whose scenarios are still to be written: none
+_BEHIND = (JudgementRule, PhaseRule, InteractionLimits)  # never named on a card: others are judged by them
 WITHOUT_SCENARIO = {"service/check-failed"}  # a defect of our own: tested at the HTTP door
 
 
@@ -42,7 +51,7 @@ def named_in_code() -> set[str]:
 
 def ids(knowledge: Knowledge) -> set[str]:
     """Every rule id that a card can name; how doses are compared and phases are read stands behind all of them."""
-    filed = {rule.id for rule in knowledge.rules if not isinstance(rule, JudgementRule | PhaseRule)}
+    filed = {rule.id for rule in knowledge.rules if not isinstance(rule, _BEHIND)}
     return filed | named_in_code()
 
 
@@ -56,9 +65,14 @@ def applicable(order: Order, knowledge: Knowledge) -> Iterator[str]:
     """The ids of the rules that could have something to say about an order."""
     yield from named_in_code()
     for rule in knowledge.rules:
-        if isinstance(rule, JudgementRule | PhaseRule):
+        if isinstance(rule, _BEHIND):
             continue
-        if isinstance(rule, KidneyRule):
+        if isinstance(rule, InteractionRule):
+            if order.product.drug in rule.drugs:
+                yield rule.id
+        elif isinstance(rule, DuplicateRule):
+            yield rule.id
+        elif isinstance(rule, KidneyRule):
             if knowledge.dose_table(order.product.drug, order.route, order.indication):
                 yield rule.id
         elif isinstance(rule, RenalDoseRule) and rule.indication != order.indication:

@@ -610,12 +610,12 @@ class DuplicateRule(Entry):
 
 DrugRule = RenalDoseRule | DoseRule | CidofovirRule | InteractionRule | InteractionLimits | DuplicateRule
 KINDS: dict[str, type[DrugRule]] = {  # kinds of the files in mappings/rules/
-    "interaction": InteractionRule,
-    "interaction-limits": InteractionLimits,
-    "duplicate": DuplicateRule,
     "renal-dose": RenalDoseRule,
     "dose": DoseRule,
     "cidofovir": CidofovirRule,
+    "interaction": InteractionRule,
+    "interaction-limits": InteractionLimits,
+    "duplicate": DuplicateRule,
 }
 Rule = DrugRule | KidneyRule | JudgementRule | PhaseRule  # whatever a card can name
 
