@@ -1,4 +1,4 @@
-"""The interaction tables as a whole: every row has a scenario, each of its drugs is found by name, both regions hold."""
+"""The interaction tables as a whole: every row has a scenario, each of its drugs is found by name, both regions work."""
 
 from dataclasses import replace
 from datetime import date

@@ -65,15 +65,23 @@ def check(case: Case) -> Iterator[Finding]:
                     indicator is not Indicator.INFO or case.facts.hook != "patient-view"
                 ):  # running along, known since long
                     yield _finding(case, rule, indicator, [hit for hit in hits if hit.graded.indicator is indicator])
-            if gap := medicines_gap(case.facts):
-                yield case.finding(
-                    rule.id,
-                    "dataQuality",
-                    _SEVERITY[rule.list_unknown],
-                    f": interactions not checked (medication list {gap.why.value})",
-                    f"Medication list: {gap}. Drugs beside this order were looked for as far as it was seen.",
-                    cites=[rule.cite],
-                )
+            yield from _list_not_known(case, rule)
+
+
+def _list_not_known(case: Case, rule: InteractionRule) -> Iterator[Finding]:
+    gap = medicines_gap(case.facts)
+    if gap is None:
+        return
+    in_part = case.facts.medicines_gap is None
+    how = "first page of the medication list alone" if in_part else f"medication list {gap.why.value}"
+    yield case.finding(
+        rule.id,
+        "dataQuality",
+        _SEVERITY[rule.list_unknown],
+        f": interactions {'checked in part' if in_part else 'not checked'} ({how})",
+        f"Medication list: {gap}. Other drugs, and a second order of this one, were looked for as far as it was seen.",
+        cites=[rule.cite],
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------------
