@@ -1,4 +1,4 @@
-"""The interaction tables as a whole: every row has a scenario, each of its drugs is found by name, both regions work."""
+"""The interaction tables as a whole: every row has a scenario, each drug is found by name, both label regions work."""
 
 from dataclasses import replace
 from datetime import date
