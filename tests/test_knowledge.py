@@ -361,6 +361,12 @@ AT_ODDS = {
         "analyte: qtd",
         "rule interaction/limits names the analyte 'qtd', which no file here knows; mend the name",
     ),
+    "a level that no analyte stands for": (
+        LIMITS,
+        "    sirolimus: sirolimus-level\n",
+        "",
+        "rule interaction/letermovir names the drug with a level 'sirolimus', which no file here knows; mend the name",
+    ),
     "a critical row that no label says": (
         LETERMOVIR_PAIRS,
         "severity: warning\n    seen: secondary",

@@ -302,15 +302,18 @@ def _names_of_interactions(
 ) -> Iterator[tuple[str, str, str, frozenset[str]]]:
     """(rule, what, name, known names of that kind) of the interaction tables and what stands beside them."""
     ours, analytes = frozenset(knowledge.codes.drugs), frozenset(knowledge.codes.analytes)
+    with_level = frozenset(knowledge.interaction_limits.levels.analyte_of)
     for rule in knowledge.interactions:
         yield from ((rule.id, "drug", name, ours) for name in rule.drugs)
         for pair in rule.pairs:
             yield from ((rule.id, "drug", name, drugs) for name in (*pair.with_drugs, *pair.also_with))
             yield from ((rule.id, "route", name, routes) for name in pair.not_routes)
             yield from ((rule.id, "analyte", name, analytes) for name in filter(None, [pair.test]))
+            measured = knowledge.medicines.members(pair.with_drugs) if "levels" in pair.info_while else ()
+            yield from ((rule.id, "drug with a level", name, with_level) for name in measured)
     limits, same = knowledge.interaction_limits, knowledge.duplicates
-    measured = (*(limit.analyte for limit in (*limits.counts, *limits.heart)), *limits.levels.analyte_of.values())
-    yield from ((limits.id, "analyte", name, analytes) for name in measured)
+    yield from ((limits.id, "analyte", limit.analyte, analytes) for limit in (*limits.counts, *limits.heart))
+    yield from ((limits.id, "analyte", name, analytes) for name in limits.levels.analyte_of.values())
     yield from ((limits.id, "drug", name, drugs) for name in limits.levels.analyte_of)
     yield from ((same.id, "drug", name, ours) for group in same.same for name in group.drugs)
 
