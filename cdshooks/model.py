@@ -175,6 +175,10 @@ class ChartOrder(Protocol):
         """FHIR date text."""
 
     @property
+    def replaces(self) -> str:
+        """`MedicationRequest/12` of the order that this one takes the place of, "" if none is named."""
+
+    @property
     def raw(self) -> Mapping[str, Any]:
         """The resource itself, never changed."""
 

@@ -453,7 +453,7 @@ def _allergy(entry: Mapping[str, Any], identifier: str, release: str) -> Json:
 def _order(entry: Mapping[str, Any], identifier: str, release: str, *, active: bool) -> tuple[Json, Json | None]:
     """(the order, the Medication resource that goes beside it)."""
     known = "hook order coding as form dose doses every times each code clock weekdays sig route reason note status of"
-    _only(entry, f"{known} as_needed from to rate unselected", f"order {entry.get('order')}")
+    _only(entry, f"{known} as_needed from to rate unselected replaces", f"order {entry.get('order')}")
     kind = "MedicationOrder" if release == "DSTU2" else "MedicationRequest"
     found: Json = {
         "resourceType": kind,
@@ -473,6 +473,8 @@ def _order(entry: Mapping[str, Any], identifier: str, release: str, *, active: b
             found["reason"] = [{"concept": _concept(reason)}]
         else:
             found["reasonCode"] = [_concept(reason)]
+    if "replaces" in entry:
+        found["priorPrescription"] = {"reference": f"{kind}/{order_id(entry['replaces'], active=True)}"}
     if "note" in entry:
         found["note"] = entry["note"] if release == "DSTU2" else [{"text": entry["note"]}]
     if dosage := _dosage(entry, release):

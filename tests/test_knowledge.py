@@ -18,6 +18,8 @@ MAPPINGS = Path(str(files("cdshooks.mappings")))
 VALGANCICLOVIR = "rules/renal_dose/valganciclovir.yaml"
 GANCICLOVIR = "rules/renal_dose/ganciclovir-iv.yaml"
 FOSCARNET = "rules/renal_dose/foscarnet.yaml"
+LETERMOVIR_PAIRS = "rules/interaction/letermovir.yaml"
+LIMITS = "rules/interaction/limits.yaml"
 UNUSED_SOURCES = {  # kept on purpose: what the design rests on beside the labels, cited in docs and not by a rule
     "bts-cmv-guideline",
     "obesity-ganciclovir",
@@ -322,6 +324,66 @@ AT_ODDS = {
         "\ndrug: valganciclovir\n",
         "\ndrug: valgancyclovir\n",
         "rule renal-dose/valganciclovir names the drug 'valgancyclovir', which is not in drugs.yaml; mend the name",
+    ),
+    "an unknown drug of an interaction": (
+        LETERMOVIR_PAIRS,
+        "with_drugs: [pimozide]",
+        "with_drugs: [pimozid]",
+        "rule interaction/letermovir names the drug 'pimozid', which no file here knows; mend the name",
+    ),
+    "an interaction table of a drug that is not ours": (
+        LETERMOVIR_PAIRS,
+        "drugs: [letermovir]",
+        "drugs: [tacrolimus]",
+        "rule interaction/letermovir names the drug 'tacrolimus', which no file here knows; mend the name",
+    ),
+    "an unknown second drug of an interaction": (
+        LETERMOVIR_PAIRS,
+        "also_with: [cyclosporine]",
+        "also_with: [ciclosporin]",
+        "rule interaction/letermovir names the drug 'ciclosporin', which no file here knows; mend the name",
+    ),
+    "an unknown route of an interaction": (
+        "rules/interaction/foscarnet.yaml",
+        "not_routes: [oral]",
+        "not_routes: [by mouth]",
+        "rule interaction/foscarnet names the route 'by mouth', which no file here knows; mend the name",
+    ),
+    "an unknown test of an interaction": (
+        LETERMOVIR_PAIRS,
+        "test: inr",
+        "test: prothrombin",
+        "rule interaction/letermovir names the analyte 'prothrombin', which no file here knows; mend the name",
+    ),
+    "an unknown analyte in the limits of companions": (
+        LIMITS,
+        "analyte: qtc",
+        "analyte: qtd",
+        "rule interaction/limits names the analyte 'qtd', which no file here knows; mend the name",
+    ),
+    "a level that no analyte stands for": (
+        LIMITS,
+        "    sirolimus: sirolimus-level\n",
+        "",
+        "rule interaction/letermovir names the drug with a level 'sirolimus', which no file here knows; mend the name",
+    ),
+    "a critical row that no label says": (
+        LETERMOVIR_PAIRS,
+        "severity: warning\n    seen: secondary",
+        "severity: critical\n    seen: secondary",
+        "a row that no label was seen for is never critical: write warning",
+    ),
+    "a row that is eased and is no warning": (
+        LETERMOVIR_PAIRS,
+        "severity: warning\n    info_while: [levels]",
+        "severity: critical\n    info_while: [levels]",
+        "`info_while` and `above_mg_per_day` grade a row of severity warning",
+    ),
+    "a second file of limits": (
+        "rules/duplicate.yaml",
+        "kind: duplicate",
+        "kind: interaction-limits",
+        "mappings/rules: 0 readable files hold a DuplicateRule; there has to be one",
     ),
     "an unknown route": (
         VALGANCICLOVIR,

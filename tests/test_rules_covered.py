@@ -19,12 +19,14 @@ from scenario import Scenario, load_scenarios, render
 from cdshooks.medicine.interpret import interpret
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.rules import (
+    DuplicateRule,
+    InteractionLimits,
+    InteractionRule,
     JudgementRule,
     KidneyRule,
     MonitoringRule,
     PhaseRule,
     RenalDoseRule,
-    SiteRule,
     ToxicityRule,
 )
 from cdshooks.model import Order
@@ -34,6 +36,7 @@ from cdshooks.wire.hooks import read_call
 CHECKS = Path(str(files("cdshooks.medicine").joinpath("checks")))
 SCENARIOS = load_scenarios()
 AWAITED: dict[str, set[str]] = {"fires": set(), "quiet": set()}  # rules whose scenarios are still to be written: none
+_BEHIND = (JudgementRule, PhaseRule, InteractionLimits, SiteRule)  # never named on a card: others are judged by them
 WITHOUT_SCENARIO = {"service/check-failed"}  # a defect of our own: tested at the HTTP door
 
 
@@ -49,8 +52,8 @@ def named_in_code() -> set[str]:
 
 
 def ids(knowledge: Knowledge) -> set[str]:
-    """Every rule id that a card can name; those on comparing, phases and switches stand behind all of them."""
-    filed = {rule.id for rule in knowledge.rules if not isinstance(rule, JudgementRule | PhaseRule | SiteRule)}
+    """Every rule id that a card can name; how doses are compared and phases are read stands behind all of them."""
+    filed = {rule.id for rule in knowledge.rules if not isinstance(rule, _BEHIND)}
     return filed | named_in_code()
 
 
@@ -64,9 +67,14 @@ def applicable(order: Order, knowledge: Knowledge) -> Iterator[str]:
     """The ids of the rules that could have something to say about an order."""
     yield from named_in_code()
     for rule in knowledge.rules:
-        if isinstance(rule, JudgementRule | PhaseRule | SiteRule):
+        if isinstance(rule, _BEHIND):
             continue
-        if isinstance(rule, KidneyRule):
+        if isinstance(rule, InteractionRule):
+            if order.product.drug in rule.drugs:
+                yield rule.id
+        elif isinstance(rule, DuplicateRule):
+            yield rule.id
+        elif isinstance(rule, KidneyRule):
             if knowledge.dose_table(order.product.drug, order.route, order.indication):
                 yield rule.id
         elif isinstance(rule, RenalDoseRule) and rule.indication != order.indication:

@@ -72,6 +72,8 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, *, 
         nothing = Missing(Why.NOT_SENT)
         return facts(born=nothing, sex=nothing, orders=(), results={}, problems=(), unused=())
     unused = list(chart.unused)
+    said = {id(entry) for entry, *_ in refused}  # these have a card of their own
+    unused += _of_strangers((entry for entry in others if id(entry) not in said), chart.patient_id)
     results, words = _results(chart, knowledge, today, zone, unused)
     problems = tuple(_problems(chart, knowledge, today, zone, unused))
     born, sex = _person(chart.patient, today, zone, unused)
@@ -114,6 +116,13 @@ def _state_of(order: ChartOrder, today: date, zone: tzinfo) -> OrderState | None
     return OrderState.RUNNING if order.status in _RUNNING else OrderState.PAUSED
 
 
+def _of_strangers(orders: Iterable[ChartOrder], patient_id: str) -> Iterable[Unused]:
+    count = sum(order.subject not in ("", patient_id) for order in orders)
+    if count:
+        what = "1 entry" if count == 1 else f"{count} entries"
+        yield Unused("", f"{what} of the medication list", "of another patient; not used", "other patient")
+
+
 def _unseen(medications: tuple[ChartOrder, ...] | Missing) -> Missing | None:
     """Why the medication list is not known; a list with nothing on it is known."""
     return medications if isinstance(medications, Missing) and medications.why is not Why.NONE_ON_FILE else None
@@ -153,12 +162,13 @@ def _prescriptions(
         if order.subject not in ("", patient_id):
             continue
         for drug, form_is_systemic in knowledge.medicines.all_of(order.drug):
-            route = route_given(order, knowledge.routes)
+            route = route_given(order, knowledge.routes) or knowledge.routes.in_text(" ".join(order.drug.words))
+            local = knowledge.routes.local - knowledge.routes.absorbed
             yield Prescription(
                 drug=drug,
                 name=short(order.drug.words[0]) if order.drug.words else drug,
                 route=route,
-                systemic=form_is_systemic and route not in knowledge.routes.local,
+                systemic=form_is_systemic and route not in local,
                 state=state,
                 starts=starts_on(order, zone),
                 ends=ends_on(order, zone),

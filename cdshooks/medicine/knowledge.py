@@ -28,7 +28,10 @@ from cdshooks.medicine.rules import (
     Cite,
     DoseRule,
     DrugRule,
+    DuplicateRule,
     FlowsheetRule,
+    InteractionLimits,
+    InteractionRule,
     JudgementRule,
     KidneyRule,
     MonitoringRule,
@@ -55,6 +58,7 @@ class Routes:
     by_code: Mapping[tuple[str, str], str]
     by_text: Mapping[str, str]
     local: frozenset[str]
+    absorbed: frozenset[str]
 
     def of_concept(self, concept: Concept) -> str:
         """The route of a coded or named route, "" when unknown."""
@@ -82,7 +86,7 @@ def _routes(root: Traversable, rule: RouteRule) -> Routes:
                 words = row["code"] if row["kind"] == "route-text" else row["concept"]
                 if words.lower() not in rule.ambiguous_text:
                     by_text[words.lower()] = route
-    return Routes(by_code, by_text, frozenset(rule.local) | {"local"})
+    return Routes(by_code, by_text, frozenset(rule.local) | {"local"}, frozenset(rule.absorbed))
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +102,9 @@ class Knowledge:
     cidofovir: tuple[CidofovirRule, ...]
     monitoring: tuple[MonitoringRule, ...]
     toxicity: tuple[ToxicityRule, ...]
+    interactions: tuple[InteractionRule, ...]
+    interaction_limits: InteractionLimits
+    duplicates: DuplicateRule
     kidney: KidneyRule
     judgement: JudgementRule
     phases: PhaseRule
@@ -112,7 +119,8 @@ class Knowledge:
         """Every rule that a card can name."""
         dosing: tuple[Rule, ...] = (*self.renal_dose, *self.dose, *self.cidofovir)
         watching: tuple[Rule, ...] = (*self.monitoring, *self.toxicity)
-        return (*dosing, *watching, self.kidney, self.judgement, self.phases, self.site)
+        between_drugs: tuple[Rule, ...] = (*self.interactions, self.interaction_limits, self.duplicates)
+        return (*dosing, *watching, *between_drugs, self.kidney, self.judgement, self.phases, self.site)
 
     @property
     def prefetch_queries(self) -> dict[str, str]:
@@ -170,9 +178,13 @@ def load_knowledge(folder: Traversable | None = None, overlay: Path | None = Non
     sheet = _load(FlowsheetRule, read_yaml(root / "flowsheet.yaml"), "mappings/flowsheet.yaml", problems)
     routes = _load(RouteRule, read_yaml(root / "routes.yaml"), "mappings/routes.yaml", problems)
     others = _load(OtherDrugs, read_yaml(root / "other_drugs.yaml"), "mappings/other_drugs.yaml", problems)
+    limits = _only(InteractionLimits, rules, problems)
+    duplicates = _only(DuplicateRule, rules, problems)
     codes = load_codes(root)
     words = load_dose_words(root)
     problems += own.left()
+    if limits is None or duplicates is None:
+        raise KnowledgeError("\n".join(problems))
     if kidney is None or judgement is None or phases is None or site is None or problems:
         raise KnowledgeError("\n".join(problems))
     if cards is None or routes is None or others is None or sheet is None:
@@ -187,6 +199,9 @@ def load_knowledge(folder: Traversable | None = None, overlay: Path | None = Non
         cidofovir=tuple(rule for rule in rules if isinstance(rule, CidofovirRule)),
         monitoring=tuple(rule for rule in rules if isinstance(rule, MonitoringRule)),
         toxicity=tuple(rule for rule in rules if isinstance(rule, ToxicityRule)),
+        interactions=tuple(rule for rule in rules if isinstance(rule, InteractionRule)),
+        interaction_limits=limits,
+        duplicates=duplicates,
         kidney=kidney,
         judgement=judgement,
         phases=phases,
@@ -238,6 +253,15 @@ def _rule_files(folder: Traversable, place: str, own: Overlay, problems: list[st
                 yield rule
 
 
+def _only(model: type[_Model], rules: list[DrugRule], problems: list[str]) -> _Model | None:
+    """The one rule of a kind of which there has to be one."""
+    found = [rule for rule in rules if isinstance(rule, model)]
+    if len(found) != 1:
+        problems.append(f"mappings/rules: {len(found)} readable files hold a {model.__name__}; there has to be one")
+        return None
+    return found[0]
+
+
 def _mapping(path: Traversable) -> dict[str, Any]:
     value = read_yaml(path)
     if not isinstance(value, dict):
@@ -285,7 +309,7 @@ def _unknown_names(knowledge: Knowledge, rules: tuple[RenalDoseRule | DoseRule |
     """Names in conditions of rules that nothing stands behind: such a row would never apply, and nobody would see."""
     routes = frozenset((*knowledge.routes.by_code.values(), *knowledge.routes.by_text.values()))
     medicines = knowledge.medicines
-    drugs = medicines.known | medicines.classes.keys()
+    drugs = medicines.known | frozenset(medicines.classes)
     concepts = knowledge.codes.problem_concepts()
     panels, analytes = knowledge.flowsheet.panels, knowledge.codes.analytes
     yield from (
@@ -319,6 +343,7 @@ def _unknown_names(knowledge: Knowledge, rules: tuple[RenalDoseRule | DoseRule |
     known_names |= {"test": known_names["analyte"] | knowledge.codes.tests.keys() | concepts}
     for place, what, name in (*_names_in_monitoring(knowledge), *_names_in_toxicity(knowledge)):
         used.append((place, what, name, known_names[what]))
+    used += _names_of_interactions(knowledge, routes, drugs)
     for place, what, name, known in used:
         if name not in known:
             yield f"mappings: rule {place} names the {what} {name!r}, which no file here knows; mend the name"
@@ -363,6 +388,27 @@ def _unwatched(knowledge: Knowledge) -> Iterator[str]:
                     f"mappings: rule {rule.id} has a limit on {name}, which no monitoring rule of {drug} asks for;"
                     " add one, else its absence would go unseen"
                 )
+
+
+def _names_of_interactions(
+    knowledge: Knowledge, routes: frozenset[str], drugs: frozenset[str]
+) -> Iterator[tuple[str, str, str, frozenset[str]]]:
+    """(rule, what, name, known names of that kind) of the interaction tables and what stands beside them."""
+    ours, analytes = frozenset(knowledge.codes.drugs), frozenset(knowledge.codes.analytes)
+    with_level = frozenset(knowledge.interaction_limits.levels.analyte_of)
+    for rule in knowledge.interactions:
+        yield from ((rule.id, "drug", name, ours) for name in rule.drugs)
+        for pair in rule.pairs:
+            yield from ((rule.id, "drug", name, drugs) for name in (*pair.with_drugs, *pair.also_with))
+            yield from ((rule.id, "route", name, routes) for name in pair.not_routes)
+            yield from ((rule.id, "analyte", name, analytes) for name in filter(None, [pair.test]))
+            measured = knowledge.medicines.members(pair.with_drugs) if "levels" in pair.info_while else ()
+            yield from ((rule.id, "drug with a level", name, with_level) for name in measured)
+    limits, same = knowledge.interaction_limits, knowledge.duplicates
+    yield from ((limits.id, "analyte", limit.analyte, analytes) for limit in (*limits.counts, *limits.heart))
+    yield from ((limits.id, "analyte", name, analytes) for name in limits.levels.analyte_of.values())
+    yield from ((limits.id, "drug", name, drugs) for name in limits.levels.analyte_of)
+    yield from ((same.id, "drug", name, ours) for group in same.same for name in group.drugs)
 
 
 def _hash(root: Traversable) -> str:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache
 
 from cdshooks.medicine.codes import Codes, plain_text
@@ -16,6 +17,7 @@ class Medicines:
 
     codes: Codes
     by_name: Mapping[str, frozenset[str]]  # a product may hold several
+    titles: Mapping[str, str]
     classes: Mapping[str, tuple[str, ...]]
     names: re.Pattern[str]
     not_systemic: re.Pattern[str]
@@ -36,6 +38,21 @@ class Medicines:
         named = {drug for name in found for drug in self.by_name[name]}
         return frozenset(coded | named | ({product.drug} if product and product.drug else set()))
 
+    def title(self, drug: str) -> str:
+        """How cards call a drug: its first name in the list."""
+        return self.titles.get(drug) or (self.codes.drugs[drug].display if drug in self.codes.drugs else drug)
+
+    def by_code(self, drug: str, concept: Concept) -> bool:
+        """Was the drug recognised by a code, not by a name?"""
+        return drug in dict(self.codes.medicines(concept))
+
+    def strength_mg(self, drug: str, concept: Concept) -> Decimal | None:
+        """The strength that follows a drug's name in the name of a product ("amlodipine 5 mg / atorvastatin 80 mg")."""
+        names = "|".join(re.escape(name) for name, drugs in self.by_name.items() if drug in drugs)
+        written = re.compile(rf"(?<!\w)(?:{names})(?: [a-z]+)? (\d+(?:\.\d+)?) ?mg(?![\w/])")
+        found = {Decimal(number) for text in map(_plain, concept.words) for number in written.findall(text)}
+        return found.pop() if len(found) == 1 else None
+
     @property
     def known(self) -> frozenset[str]:
         """Every drug that an order or an allergy can name here."""
@@ -53,7 +70,8 @@ def make_medicines(codes: Codes, file: OtherDrugs) -> Medicines:
     for key, names in file.names.items():
         for name in map(_plain, names):
             by_name[name] = by_name.get(name, frozenset()) | {key}
-    return Medicines(codes, by_name, file.classes, _any_of(by_name), _any_of(map(_plain, file.not_systemic)))
+    titles = {key: names[0] for key, names in file.names.items()}
+    return Medicines(codes, by_name, titles, file.classes, _any_of(by_name), _any_of(map(_plain, file.not_systemic)))
 
 
 def _plain(text: str) -> str:
@@ -73,9 +91,21 @@ def _recognised(medicines: Medicines, concept: Concept) -> tuple[tuple[str, bool
     coded = medicines.codes.medicines(concept)
     if coded:  # codes settle it, and the one that says that the product is not systemic outranks one of its substance
         local = {drug for drug, systemic in coded if not systemic}
-        return tuple(sorted({(drug, acts_in_blood and drug not in local) for drug, _ in coded}))
+        beside = _beside(medicines, concept, frozenset(drug for drug, _ in coded)) if not local else frozenset()
+        return tuple(sorted({(drug, acts_in_blood and drug not in local) for drug in {*beside, *dict(coded)}}))
     product = medicines.codes.product(concept, None)
     named = {(drug, acts_in_blood) for name in medicines.names.findall(text) for drug in medicines.by_name[name]}
     if product and product.drug:
         named.add((product.drug, acts_in_blood and product.systemic))
     return tuple(sorted(named))
+
+
+def _beside(medicines: Medicines, concept: Concept, coded: frozenset[str]) -> frozenset[str]:
+    """The other drugs of a combination whose code is listed for one of them: by its brand, or by a name with "/"."""
+    found: set[str] = set()
+    for text in map(_plain, concept.words):
+        named = [medicines.by_name[name] for name in medicines.names.findall(text)]
+        found |= {drug for drugs in named if drugs & coded for drug in drugs}
+        if "/" in text and any(drugs & coded for drugs in named):
+            found |= {drug for drugs in named for drug in drugs}
+    return frozenset(found)

@@ -362,6 +362,10 @@ class FhirOrder:
     def authored(self) -> str:  # noqa: D102
         return _text(self.raw.get("authoredOn")) or _text(self.raw.get("dateWritten"))
 
+    @property
+    def replaces(self) -> str:  # noqa: D102
+        return "/".join(_reference(self.raw.get("priorPrescription")).split("/_history/")[0].split("/")[-2:])
+
 
 def _drug(resource: Json, medications: Mapping[str, Json]) -> tuple[Concept, Concept | None]:
     """(what is ordered, its dose form): from the order itself and from the Medication it points to."""

@@ -4,7 +4,17 @@ from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from cdshooks.medicine.case import Case, cases
-from cdshooks.medicine.checks import cidofovir, data_quality, dose, monitoring, renal_dose, renal_function, toxicity
+from cdshooks.medicine.checks import (
+    cidofovir,
+    data_quality,
+    dose,
+    duplicate,
+    interaction,
+    monitoring,
+    renal_dose,
+    renal_function,
+    toxicity,
+)
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.rules import Cite
 from cdshooks.model import Facts, Finding, Indicator
@@ -15,6 +25,8 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("dose for the kidney function", renal_dose.check),
     ("dose", dose.check),
     ("cidofovir limits", cidofovir.check),
+    ("interactions", interaction.check),
+    ("duplicate therapy", duplicate.check),
     ("kidney function", renal_function.check),
     ("toxicity", toxicity.check),
     ("data quality", data_quality.check),
