@@ -20,7 +20,7 @@ from cdshooks.medicine.dosage.words import DoseWords
 from cdshooks.medicine.dosage.words import load_dose_words as load_dose_words
 from cdshooks.model import Dosage, Product, Regimen, Unread
 
-_NO_PART_OF_A_DOSE = ("route", "site", "method")  # unreadable fields of an instruction that others report
+_NO_PART_OF_A_DOSE = ("route", "site", "method", "rate")  # unreadable fields of an instruction that others report
 
 
 def _no_dose(dosage: Dosage, sig: Sig) -> Unread | None:
