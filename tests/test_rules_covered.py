@@ -18,7 +18,7 @@ from scenario import Scenario, load_scenarios, render
 
 from cdshooks.medicine.interpret import interpret
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.medicine.rules import JudgementRule, KidneyRule, PhaseRule, RenalDoseRule
+from cdshooks.medicine.rules import CareRule, JudgementRule, KidneyRule, PhaseRule, RenalDoseRule
 from cdshooks.model import Order
 from cdshooks.wire.fhir import read_chart
 from cdshooks.wire.hooks import read_call
@@ -63,6 +63,9 @@ def applicable(order: Order, knowledge: Knowledge) -> Iterator[str]:
                 yield rule.id
         elif isinstance(rule, RenalDoseRule) and rule.indication != order.indication:
             continue
+        elif isinstance(rule, CareRule):
+            if order.product.drug in rule.about:
+                yield rule.id
         elif rule.drug == order.product.drug and order.route in rule.routes:
             yield rule.id
 

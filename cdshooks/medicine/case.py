@@ -113,6 +113,14 @@ def cases(facts: Facts, knowledge: Knowledge) -> Iterator[Case]:
         yield Case(order, renal, dose, course, facts, knowledge)
 
 
+def local_cases(facts: Facts, knowledge: Knowledge) -> Iterator[Case]:
+    """The orders that act where they are put: for the few checks that look at them too, without dose and kidneys."""
+    for order in facts.orders:
+        if not order.systemic:
+            course = course_of(order, facts, knowledge)
+            yield Case(order=order, renal=None, dose=None, course=course, facts=facts, knowledge=knowledge)
+
+
 def _dose_case(order: Order, renal: RenalCase | None, facts: Facts, knowledge: Knowledge) -> DoseCase | None:
     """The first row whose conditions hold, with what it expects; None when no rule has a row for this order."""
     for rule in knowledge.dose:
@@ -142,6 +150,14 @@ def medicines_gap(facts: Facts) -> Missing | None:
     if facts.medicines_gap is None and "medications" in facts.incomplete:
         return Missing(Why.NOT_SENT, "only its first page was")
     return facts.medicines_gap
+
+
+def record_gap(facts: Facts, key: str) -> Missing | None:
+    """Why conditions, procedures, allergies or reports may have gone unseen; None when all of them are known."""
+    gap = facts.problem_gaps.get(key)
+    if gap:
+        return gap if gap.why is not Why.NONE_ON_FILE else None
+    return Missing(Why.NOT_SENT, "only the first page was") if key in facts.incomplete else None
 
 
 def _holds(when: When, order: Order, facts: Facts) -> bool | tuple[str, Missing]:

@@ -279,8 +279,7 @@ def _event(resource: Json) -> ChartEvent:
             read_concept(resource.get("code") or resource.get("substance")),
             *(read_concept(reaction.get("substance")) for reaction in reactions),
         ),
-        # DSTU2 keeps the state of an allergy in `status`
-        status=_state(resource.get("status") if kind in ("Procedure", "DiagnosticReport") else _clinical(resource)),
+        status=next(filter(None, (_state(resource.get(name)) for name in _STATUS.get(kind, ("status",)))), ""),
         verification=_state(resource.get("verificationStatus")),
         subject=_subject(resource),
         on=next(filter(None, map(_text, starts)), "")
@@ -294,11 +293,8 @@ def _event(resource: Json) -> ChartEvent:
     )
 
 
+_STATUS = {"Condition": ("clinicalStatus",), "AllergyIntolerance": ("clinicalStatus", "status")}  # DSTU2: status
 _CRITICALITY = {"critl": "low", "crith": "high"}  # DSTU2
-
-
-def _clinical(resource: Json) -> Any:
-    return resource.get("clinicalStatus") or resource.get("status")
 
 
 def _joined(*concepts: Concept) -> Concept:

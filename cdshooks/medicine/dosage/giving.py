@@ -1,7 +1,7 @@
 """How a dose is given, as an order says it: rate, duration, dilution, and ways such as "bolus" or "crushed".
 
-Structured fields and words are read alike. Rates come per hour, durations in minutes, volumes in mL. Nothing is guessed:
-a rate that cannot be read is named in `unread`. No patient and no limit here.
+Structured fields and words are read alike. Rates come per hour, durations in minutes, volumes in mL. Nothing is
+guessed: a rate that cannot be read is named in `unread`. No patient and no limit here.
 """
 
 import re
@@ -23,11 +23,12 @@ _MINUTES = {"s": Fraction(1, 60), "min": Fraction(1), "h": Fraction(60)}
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A rate as stated: `value` per hour in `unit` ("mg/kg/h", "mg/h", "mL/h")."""
+    """A rate as stated: `value` per hour in `unit` ("mg/kg/h", "mg/h", "mL/h"); `firm` when it is structured."""
 
     value: Decimal
     unit: str
     text: str
+    firm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +83,20 @@ def _structured(rate: Quantity, words: DoseWords) -> Rate | str:
     """A structured rate, or why it cannot be read."""
     sent = [text for text in (rate.code, rate.unit) if text]
     shown = f"{plain(rate.value)} {rate.unit or rate.code}".strip()
-    known = {(unit.means, unit.factor) for text in sent if (unit := words.units.get(spelling(text)))}
-    known = {one for one in known if one[0].endswith("/h")}
+    units = [words.units.get(spelling(text)) for text in sent]
+    known = {(unit.means, unit.factor) for unit in units if unit and unit.means.endswith("/h")}
     if rate.comparator:
         return f"{quote(rate.comparator + shown)} is only a bound"
     if not rate.value.is_finite() or not 0 < rate.value <= words.largest_number:
         return f"{quote(shown)} is no usable number"
     if len(known) != 1:
         return f"{quote(shown)} has {'two units' if known else 'no unit of a rate'}"
-    unit, factor = known.pop()
-    return Rate(rate.value * factor, unit, shown)
+    means, factor = known.pop()
+    return Rate(rate.value * factor, means, shown, firm=True)
 
 
 def _statements(clause: str, words: DoseWords) -> Iterator[Rate | Duration | Decimal | tuple[str, Decimal]]:
-    """The rates, durations, concentrations and volumes of one clause, but for what it says of fluids beside the drug."""
+    """The rates, durations, concentrations and volumes of a clause, but for what it says of fluids beside the drug."""
     line = said_in(tokens(clause, words), words.giving.phrases)
     apart, at_a_rate = False, False
     for position, one in enumerate(line):
@@ -119,10 +120,8 @@ def _statements(clause: str, words: DoseWords) -> Iterator[Rate | Duration | Dec
             if duration and not apart:
                 yield duration
         else:
-            unit = one.units[0]
-            kind = "added" if "added" in one.phrase.flags else "total"
             if (number := one.numbers[-1].high) and not apart:
-                yield kind, number * unit.factor
+                yield "added" if "added" in one.phrase.flags else "total", number * one.units[0].factor
 
 
 def _duration(said: Said, words: DoseWords) -> Duration | None:

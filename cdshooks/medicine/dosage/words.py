@@ -362,7 +362,7 @@ def _place(error: Any) -> str:
 
 
 def plain_words(text: str) -> str:
-    """Text for looking up words: one letter case, single spaces, "i.m." as im, no hyphens; sentences keep their ends."""
+    """Text for looking up words: one letter case, single spaces, "i.m." as im, no hyphens, with its full stops."""
     plain = text.casefold().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").replace("-", " ")
     plain = re.sub(r"\b([a-z](?:\.[a-z])+)\b\.?", lambda match: match[1].replace(".", ""), plain)
     return " ".join(plain.split())
