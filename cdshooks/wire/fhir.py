@@ -560,6 +560,8 @@ def _mended(value: Any) -> Any:
         kept = {k: _mended(v) for k, v in value.items() if v not in _EMPTY and k != "extension"}
         if "periodUnits" in kept:  # DSTU2
             kept["periodUnit"] = kept.pop("periodUnits")
+        if "additionalInstructions" in kept:  # DSTU2
+            kept["additionalInstruction"] = [kept.pop("additionalInstructions")]
         if isinstance(kept.get("doseAndRate"), dict):
             kept["doseAndRate"] = [kept["doseAndRate"]]
         return kept
