@@ -323,7 +323,6 @@ def _names_in(rule: CareRule) -> Iterator[tuple[str, str]]:
             used += [("problem", row.problems) for row in rule.with_problem]
             used += [("problem", each.less_with) for each in rule.companions]
             used += [("result", row.at_least) for row in rule.with_problem]
-            used += [("result", (row.excuse.analyte,)) for row in rule.with_problem if row.excuse]
         case PregnancyRule():
             used += [("problem", rule.child_bearing.excluded_by)]
         case ImmunosuppressionRule():

@@ -557,26 +557,15 @@ class InWords(Advice):
     forms: tuple[str, ...] = ()
 
 
-class Excuse(Entry):
-    """A newest result below a limit, no older than this, that makes a problem less grave."""
-
-    analyte: str
-    below: Decimal
-    within_days: int
-    indicator: Severity
-    says: str
-
-
 class WithProblem(Advice):
     """An order for a patient with one of these problems, or with a result of at least this.
 
-    `sodium_mg_per_ml`: the card says how much sodium a dose brings. `undiluted_mg_per_ml` is what a mL holds.
+    `sodium_mg_per_ml`: the card says how much sodium a dose brings.
     """
 
     routes: tuple[str, ...]
     problems: tuple[str, ...]
     at_least: dict[str, Decimal] = {}
-    excuse: Excuse | None = None
     sodium_mg_per_ml: Decimal | None = None
 
 

@@ -378,19 +378,13 @@ def _with_problem(case: Case, rule: SafetyRule, row: WithProblem) -> Iterator[Fi
 
 
 def _problem_finding(case: Case, rule: SafetyRule, row: WithProblem, because: str) -> Finding:
-    lines, grade = [because], _GRADES[row.indicator]
-    if row.excuse:
-        lab = case.facts.newest(row.excuse.analyte)
-        fresh = isinstance(lab, Lab) and (case.facts.today - lab.on).days <= row.excuse.within_days
-        if isinstance(lab, Lab) and fresh and lab.value < row.excuse.below:
-            grade = _GRADES[row.excuse.indicator]
-            lines.append(f"{row.excuse.says} ({lab.original} of {lab.on.isoformat()})")
+    lines = [because]
     dose = _Dose(case, rule.infusion.undiluted_mg_per_ml if rule.infusion else Decimal(1))
     milligrams = dose.in_unit("mg")
     if row.sodium_mg_per_ml and milligrams:
         sodium = milligrams / dose.undiluted_mg_per_ml * row.sodium_mg_per_ml
         lines.append(f"One dose of {milligrams.quantize(Decimal(1))} mg brings about {sodium:.0f} mg of sodium.")
-    return _said(case, rule, row, *lines, indicator=grade)
+    return _said(case, rule, row, *lines)
 
 
 def _companion(case: Case, rule: SafetyRule, companion: Companion, giving: Giving) -> Iterator[Finding]:
