@@ -11,15 +11,16 @@ def check(case: Case) -> Iterator[Finding]:
     """One finding of topic immunosuppression for the first order of the call that it is about."""
     for rule in case.knowledge.immunosuppression:
         if _treats(case, rule) and not _said_before(case, rule):
-            rows = [(row, names) for row in rule.rows if (names := _applies(case, row))]
+            rows = [(row, drugs) for row in rule.rows if (drugs := _applies(case, row))]
             if rows:
-                running = list(dict.fromkeys(name for _, names in rows for name in names))
+                running = {drug: name for _, drugs in rows for drug, name in drugs.items()}
+                short = [drug.replace("-", " ") for drug in running]
                 yield case.finding(
                     rule.id,
                     "immunosuppression",
                     Indicator.INFO,
-                    f": consider the immunosuppression ({', '.join(running[:3])}{' ...' if len(running) > 3 else ''})",
-                    f"On record: {', '.join(running)}.",
+                    f": consider the immunosuppression ({', '.join(short[:3])}{' ...' if len(short) > 3 else ''})",
+                    f"On record: {', '.join(running.values())}.",
                     *(row.says for row, _ in rows),
                     cites=[row.cite for row, _ in rows],
                 )
@@ -42,18 +43,18 @@ def _said_before(case: Case, rule: ImmunosuppressionRule) -> bool:
     return first is not case.order and first.draft
 
 
-def _applies(case: Case, row: LessImmunosuppression) -> list[str]:
-    """The names of the drugs on which a row's advice bears; none when it does not apply."""
+def _applies(case: Case, row: LessImmunosuppression) -> dict[str, str]:
+    """The drugs on which a row's advice bears, with their names on record; none when it does not apply."""
     present = {problem.concept for problem in case.facts.problems} | case.order.concepts
     if not present & _concepts(case, row.problems) or present & _concepts(case, row.unless):
-        return []
+        return {}
     if row.also and not present & _concepts(case, row.also):
-        return []
+        return {}
     if row.seropositive and not _is_seropositive(case, present):
-        return []
+        return {}
     asked = case.knowledge.medicines.members(row.drugs)
     listed = [p for p in case.facts.prescriptions if p.drug in asked and p.systemic]
-    return list(dict.fromkeys(p.name for p in listed if p.state in (OrderState.RUNNING, OrderState.DRAFT)))
+    return {p.drug: p.name for p in listed if p.state in (OrderState.RUNNING, OrderState.DRAFT)}
 
 
 def _concepts(case: Case, names: tuple[str, ...]) -> set[str]:
