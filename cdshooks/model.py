@@ -116,8 +116,9 @@ class Dosage:
     route: Concept | None = None
     as_needed: bool = False
     doses: tuple[DoseEntry, ...] = ()
-    rate: Quantity | None = None
+    rate: Quantity | None = None  # of a range the fastest
     unreadable: tuple[str, ...] = ()  # field paths that could not be read
+    further: tuple[str, ...] = ()  # what else it says in words: additional and patient instructions, method, site
 
 
 class ChartOrder(Protocol):
@@ -244,6 +245,9 @@ class ChartEvent:
     on: str  # FHIR date text, "" if none
     ended: str = ""
     conclusion: str = ""
+    kind: str = ""  # of an allergy: "allergy" or "intolerance"
+    criticality: str = ""  # of an allergy: "low", "high", ...
+    severities: tuple[str, ...] = ()  # of its reactions: "mild", "moderate", "severe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -452,12 +456,18 @@ class Prescription:
 
 @dataclass(frozen=True, slots=True)
 class Allergy:
-    """An allergy or intolerance on record: the drugs (keys, CMV antivirals too) and concepts that it names."""
+    """An allergy or intolerance on record: the drugs (keys, CMV antivirals too) and concepts that it names.
+
+    `mild` when the record says so (low criticality, no severe reaction), `intolerance` when it says that it is none of
+    the immune system; both False when it does not say.
+    """
 
     drugs: frozenset[str]
     concepts: frozenset[str]
     text: str
     ref: str
+    mild: bool = False
+    intolerance: bool = False
 
 
 class Results(Protocol):

@@ -93,6 +93,8 @@ LABS = {  # name -> LOINC code by unit ("" for any other unit), prefetch group
     "INR": ({"": "6301-6"}, "levels"),
     "pregnancy test": ({"": "2118-8"}, "pregnancy"),
     "pregnancy status": ({"": "82810-3"}, "pregnancy"),
+    "breastfeeding status": ({"": "63895-7"}, "pregnancy"),
+    "chorionic gonadotropin": ({"": "21198-7"}, "pregnancy"),
 }
 ROUTES = {
     "oral": ("26643006", "Oral route"),
@@ -100,6 +102,7 @@ ROUTES = {
     "intravitreal": ("418401004", "Intravitreal route"),
     "ophthalmic": ("54485002", "Ophthalmic route"),
     "subcutaneous": ("34206005", "Subcutaneous route"),
+    "intramuscular": ("78421000", "Intramuscular route"),
 }
 GROUPS = ("kidney", "counts", "electrolytes", "virology", "levels", "pregnancy")
 _OUTCOME: Json = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "timeout"}]}
@@ -436,12 +439,22 @@ def _procedure(entry: Mapping[str, Any], identifier: str, release: str) -> Json:
 
 
 def _allergy(entry: Mapping[str, Any], identifier: str, release: str) -> Json:
-    _only(entry, "name icd10 snomed rxnorm state verified of", "allergy")
+    _only(entry, "name icd10 snomed rxnorm state verified of kind criticality reaction_to severity", "allergy")
     early = release in ("DSTU2", "STU3")
     found: Json = {"resourceType": "AllergyIntolerance", "id": identifier}
     found["substance" if release == "DSTU2" else "code"] = _concept(entry)
     found["patient"] = {"reference": f"Patient/{_subject(entry)}"}
     state, verified = entry.get("state", "active"), entry.get("verified", "confirmed")
+    if "criticality" in entry:
+        levels = {"low": "CRITL", "high": "CRITH"} if release == "DSTU2" else {}
+        found["criticality"] = levels.get(entry["criticality"], entry["criticality"])
+    if "kind" in entry:
+        found["type"] = {"coding": [{"code": entry["kind"]}]} if release == "R5" else entry["kind"]
+    if {"reaction_to", "severity"} & entry.keys():
+        reaction: Json = {"severity": entry["severity"]} if "severity" in entry else {}
+        found["reaction"] = [
+            reaction | ({"substance": {"text": entry["reaction_to"]}} if "reaction_to" in entry else {})
+        ]
     if release == "DSTU2":
         found["status"] = verified if state == "active" else state
         return found
@@ -453,7 +466,7 @@ def _allergy(entry: Mapping[str, Any], identifier: str, release: str) -> Json:
 def _order(entry: Mapping[str, Any], identifier: str, release: str, *, active: bool) -> tuple[Json, Json | None]:
     """(the order, the Medication resource that goes beside it)."""
     known = "hook order coding as form dose doses every times each code clock weekdays sig route reason note status of"
-    _only(entry, f"{known} as_needed from to rate unselected replaces", f"order {entry.get('order')}")
+    _only(entry, f"{known} as_needed from to rate unselected replaces instruction", f"order {entry.get('order')}")
     kind = "MedicationOrder" if release == "DSTU2" else "MedicationRequest"
     found: Json = {
         "resourceType": kind,
@@ -516,6 +529,10 @@ def _drug_into(found: Json, entry: Mapping[str, Any], release: str) -> Json | No
 
 def _dosage(entry: Mapping[str, Any], release: str) -> Json:
     found: Json = {"text": entry["sig"]} if "sig" in entry else {}
+    if "instruction" in entry:
+        instruction = {"text": entry["instruction"]}
+        name = "additionalInstructions" if release == "DSTU2" else "additionalInstruction"
+        found[name] = instruction if release == "DSTU2" else [instruction]
     if timing := _timing(entry, release):
         found["timing"] = timing
     if "as_needed" in entry:
@@ -525,8 +542,11 @@ def _dosage(entry: Mapping[str, Any], release: str) -> Json:
         found["route"] = {"coding": [{"system": _SNOMED, "code": code, "display": display}]}
     stated = [{"dose": entry["dose"]}] if "dose" in entry else list(entry.get("doses", ()))
     amounts = [_amount(str(one["dose"])) | _kind(one) for one in stated]
-    if "rate" in entry and release != "DSTU2":  # there a rate is a ratio
+    if "rate" in entry:
         rate = {"rateQuantity": _quantity(str(entry["rate"]))}
+        if release == "DSTU2":
+            amount, _, span = str(entry["rate"]).rpartition("/")
+            rate = {"rateRatio": {"numerator": _quantity(amount), "denominator": _quantity(f"1 {span}")}}
         amounts = [amount | rate for amount in amounts] or [rate]
     if amounts and release in ("DSTU2", "STU3"):
         found |= amounts[0]

@@ -19,6 +19,7 @@ from scenario import Scenario, load_scenarios, render
 from cdshooks.medicine.interpret import interpret
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.rules import (
+    CareRule,
     DuplicateRule,
     InteractionLimits,
     InteractionRule,
@@ -27,6 +28,7 @@ from cdshooks.medicine.rules import (
     MonitoringRule,
     PhaseRule,
     RenalDoseRule,
+    SiteRule,
     ToxicityRule,
 )
 from cdshooks.model import Order
@@ -82,7 +84,10 @@ def applicable(order: Order, knowledge: Knowledge) -> Iterator[str]:
         elif isinstance(rule, MonitoringRule | ToxicityRule):
             if order.product.drug in rule.drugs:
                 yield rule.id
-        elif rule.drug == order.product.drug and order.route in rule.routes:
+        elif isinstance(rule, CareRule):
+            if order.product.drug in rule.about:
+                yield rule.id
+        elif not isinstance(rule, SiteRule) and rule.drug == order.product.drug and order.route in rule.routes:
             yield rule.id
 
 

@@ -136,6 +136,14 @@ def cases(facts: Facts, knowledge: Knowledge) -> Iterator[Case]:
         yield Case(order, renal, dose, course, facts, knowledge, tuple(_remarks(about)))
 
 
+def local_cases(facts: Facts, knowledge: Knowledge) -> Iterator[Case]:
+    """The orders that act where they are put: for the few checks that look at them too, without dose and kidneys."""
+    for order in facts.orders:
+        if not order.systemic:
+            course = course_of(order, facts, knowledge)
+            yield Case(order=order, renal=None, dose=None, course=course, facts=facts, knowledge=knowledge)
+
+
 @dataclass(frozen=True)
 class _About:
     """What the conditions of a row look at."""
@@ -198,6 +206,14 @@ def medicines_gap(facts: Facts) -> Missing | None:
     if facts.medicines_gap is None and "medications" in facts.incomplete:
         return Missing(Why.NOT_SENT, "only its first page was")
     return facts.medicines_gap
+
+
+def record_gap(facts: Facts, key: str) -> Missing | None:
+    """Why conditions, procedures, allergies or reports may have gone unseen; None when all of them are known."""
+    gap = facts.problem_gaps.get(key)
+    if gap:
+        return gap if gap.why is not Why.NONE_ON_FILE else None
+    return Missing(Why.NOT_SENT, "only the first page was") if key in facts.incomplete else None
 
 
 def earlier_orders(order: Order, facts: Facts, knowledge: Knowledge) -> list[Order]:

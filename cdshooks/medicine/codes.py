@@ -163,6 +163,25 @@ class _Guards:
     past_next: re.Pattern[str]
     near: tuple[tuple[frozenset[str], re.Pattern[str]], ...]  # (concepts, words that speak of something near them)
 
+    def bounds(self, plain: str) -> list[int]:
+        """Where the clauses of a text begin, and its end."""
+        return sorted({0, len(plain), *(each.start() for each in self.breaks.finditer(plain))})
+
+    def clause(self, plain: str, bounds: list[int], match: re.Match[str]) -> tuple[int, int, str]:
+        """The clause that a match stands in: its start, its end, and the last words before the match."""
+        start, end = bounds[bisect_right(bounds, match.start()) - 1], bounds[bisect_left(bounds, match.end())]
+        nearby = plain[max(start, match.start() - _LONG_WORD * self.reach) : match.start()]
+        return start, end, " ".join(nearby.split()[-self.reach :])
+
+    def denies(self, plain: str, before: str, after: int, end: int) -> bool:
+        """Do the words around a match deny it? It ends at `after`, its clause at `end`."""
+        return bool(
+            self.denied_before.search(before)
+            or self.denied_just_before.search(before)
+            or self.denied_after.search(plain, after, end)
+            or self.denied_next.match(plain, after)
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Codes:
@@ -355,6 +374,21 @@ class Codes:
         """The dose form that a name tells, "" for none."""
         return next((form for form, _, words in self._forms if words.search(text)), "")
 
+    def drugs_named(self, text: str) -> frozenset[str]:
+        """The CMV antivirals that a text names, whatever it says of them; `text` is plain."""
+        return frozenset(self._drug_of_name[match[0]][0] for match in self._affirmed(self._drug_names, text))
+
+    def affirmed(self, words: re.Pattern[str], text: str) -> frozenset[str]:
+        """Which of these words a plain text holds without denying them."""
+        return frozenset(match[0] for match in self._affirmed(words, text))
+
+    def _affirmed(self, words: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+        guards, bounds = self._guards, self._guards.bounds(text)
+        for match in words.finditer(text):
+            _, end, before = guards.clause(text, bounds, match)
+            if not guards.denies(text, before, match.end(), end):
+                yield match
+
     # ---- conditions and procedures
 
     def concepts(self, concept: Concept) -> tuple[Meaning, ...]:
@@ -388,14 +422,10 @@ class Codes:
         guards, plain = self._guards, text.replace("-", " ")
         found = list(self._phrases.finditer(plain))
         only_near = [concepts for concepts, words in guards.near if words.search(plain)] if found else []
-        bounds = sorted({0, len(plain), *(each.start() for each in guards.breaks.finditer(plain))}) if found else []
+        bounds = guards.bounds(plain) if found else []
         for match in found:
-            start, end = bounds[bisect_right(bounds, match.start()) - 1], bounds[bisect_left(bounds, match.end())]
-            nearby = plain[max(start, match.start() - _LONG_WORD * guards.reach) : match.start()]
-            before = " ".join(nearby.split()[-guards.reach :])
-            if guards.denied_before.search(before) or guards.denied_just_before.search(before):
-                continue
-            if guards.denied_after.search(plain, match.end(), end) or guards.denied_next.match(plain, match.end()):
+            start, end, before = guards.clause(plain, bounds, match)
+            if guards.denies(plain, before, match.end(), end):
                 continue
             past = guards.past_before.search(before) or guards.past_next.match(plain, match.end())
             for phrase in self._meaning_of[match[0]]:

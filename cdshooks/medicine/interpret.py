@@ -325,6 +325,8 @@ def _allergies(chart: Chart, knowledge: Knowledge) -> Iterable[Allergy]:
         text = short(event.code.words[0]) if event.code.words else ""
         if event.resource_type == "AllergyIntolerance":
             concepts = frozenset(meaning.concept for meaning in meanings)
-            yield Allergy(knowledge.medicines.substances(event.code), concepts, text, event.ref)
+            mild = event.criticality == "low" and "severe" not in event.severities
+            drugs = knowledge.medicines.substances(event.code)
+            yield Allergy(drugs, concepts, text, event.ref, mild, event.kind == "intolerance")
         elif concepts := frozenset(meaning.concept for meaning in meanings if meaning.kind in _ALLERGY_KINDS):
             yield Allergy(frozenset(), concepts, text, event.ref)

@@ -7,7 +7,7 @@ A wrong file raises `KnowledgeError` that names every problem with file, place a
 import csv
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -23,13 +23,16 @@ from cdshooks.medicine.medicines import Medicines, make_medicines
 from cdshooks.medicine.overlay import Overlay
 from cdshooks.medicine.rules import (
     KINDS,
+    AllergyRule,
     CardWording,
+    CareRule,
     CidofovirRule,
     Cite,
     DoseRule,
     DrugRule,
     DuplicateRule,
     FlowsheetRule,
+    ImmunosuppressionRule,
     InteractionLimits,
     InteractionRule,
     JudgementRule,
@@ -37,9 +40,11 @@ from cdshooks.medicine.rules import (
     MonitoringRule,
     OtherDrugs,
     PhaseRule,
+    PregnancyRule,
     RenalDoseRule,
     RouteRule,
     Rule,
+    SafetyRule,
     SiteRule,
     Source,
     ToxicityRule,
@@ -105,6 +110,10 @@ class Knowledge:
     interactions: tuple[InteractionRule, ...]
     interaction_limits: InteractionLimits
     duplicates: DuplicateRule
+    allergy: tuple[AllergyRule, ...]
+    safety: tuple[SafetyRule, ...]
+    pregnancy: tuple[PregnancyRule, ...]
+    immunosuppression: tuple[ImmunosuppressionRule, ...]
     kidney: KidneyRule
     judgement: JudgementRule
     phases: PhaseRule
@@ -120,7 +129,13 @@ class Knowledge:
         dosing: tuple[Rule, ...] = (*self.renal_dose, *self.dose, *self.cidofovir)
         watching: tuple[Rule, ...] = (*self.monitoring, *self.toxicity)
         between_drugs: tuple[Rule, ...] = (*self.interactions, self.interaction_limits, self.duplicates)
-        return (*dosing, *watching, *between_drugs, self.kidney, self.judgement, self.phases, self.site)
+        standing: tuple[Rule, ...] = (self.kidney, self.judgement, self.phases, self.site)
+        return (*dosing, *watching, *between_drugs, *self.care, *standing)
+
+    @property
+    def care(self) -> tuple[CareRule, ...]:
+        """The rules on allergies, on how a drug is given, on pregnancy and on immunosuppression."""
+        return (*self.allergy, *self.safety, *self.pregnancy, *self.immunosuppression)
 
     @property
     def prefetch_queries(self) -> dict[str, str]:
@@ -202,6 +217,10 @@ def load_knowledge(folder: Traversable | None = None, overlay: Path | None = Non
         interactions=tuple(rule for rule in rules if isinstance(rule, InteractionRule)),
         interaction_limits=limits,
         duplicates=duplicates,
+        allergy=tuple(rule for rule in rules if isinstance(rule, AllergyRule)),
+        safety=tuple(rule for rule in rules if isinstance(rule, SafetyRule)),
+        pregnancy=tuple(rule for rule in rules if isinstance(rule, PregnancyRule)),
+        immunosuppression=tuple(rule for rule in rules if isinstance(rule, ImmunosuppressionRule)),
         kidney=kidney,
         judgement=judgement,
         phases=phases,
@@ -238,7 +257,7 @@ _REMEDIES = {
 }
 
 
-def _rule_files(folder: Traversable, place: str, own: Overlay, problems: list[str]) -> Iterator[DrugRule]:
+def _rule_files(folder: Traversable, place: str, own: Overlay, problems: list[str]) -> Iterator[DrugRule | CareRule]:
     """Every rule file below a folder, in the order of names; its `kind` says what it is."""
     for entry in sorted(folder.iterdir(), key=lambda found: found.name):
         here = f"{place}/{entry.name}"
@@ -295,6 +314,7 @@ def _cross_checks(knowledge: Knowledge) -> list[str]:
             )
     problems += _unknown_names(knowledge, dosing)
     problems += _unwatched(knowledge)
+    problems += _unknown_in_care(knowledge)
     taken: dict[tuple[str, str, str], str] = {}
     for table in knowledge.renal_dose:
         for route in table.routes:
@@ -409,6 +429,51 @@ def _names_of_interactions(
     yield from ((limits.id, "analyte", name, analytes) for name in limits.levels.analyte_of.values())
     yield from ((limits.id, "drug", name, drugs) for name in limits.levels.analyte_of)
     yield from ((same.id, "drug", name, ours) for group in same.same for name in group.drugs)
+
+
+def _unknown_in_care(knowledge: Knowledge) -> Iterator[str]:
+    """The same for the rules on allergies, on how a drug is given, on pregnancy and on immunosuppression."""
+    known = {
+        "antiviral": frozenset(knowledge.codes.drugs),
+        "drug": knowledge.medicines.known | knowledge.medicines.classes.keys(),
+        "problem": knowledge.codes.problem_concepts() | knowledge.codes.groups.keys(),
+        "route": frozenset((*knowledge.routes.by_code.values(), *knowledge.routes.by_text.values())),
+        "way": frozenset(knowledge.dose_words.giving.ways),
+        "result": frozenset(knowledge.codes.analytes),
+    }
+    for rule in knowledge.care:
+        for what, name in _names_in(rule):
+            if name and name not in known[what]:
+                yield f"mappings: rule {rule.id} names the {what} {name!r}, which no file here knows; mend the name"
+
+
+def _names_in(rule: CareRule) -> Iterator[tuple[str, str]]:
+    """(kind of name, name) of everything that a rule refers to."""
+    used: list[tuple[str, Iterable[str]]] = [("antiviral", rule.about)]
+    match rule:
+        case AllergyRule():
+            used += [("antiviral", rule.unseen)]
+            used += [("drug", row.to_drugs) for row in rule.rows] + [("problem", row.to_concepts) for row in rule.rows]
+        case SafetyRule():
+            routed = (rule.by_route, rule.in_words, rule.with_problem, rule.companions)
+            used += [("route", entry.routes) for entries in routed for entry in entries]
+            used += [("route", entry.routes) for entry in (rule.infusion, rule.forms) if entry]
+            used += [("route", each.not_by) for each in rule.companions]
+            used += [("way", [row.way for row in rule.in_words]), ("way", [each.mentioned for each in rule.companions])]
+            used += [("way", rule.forms.adults_unless)] if rule.forms else []
+            used += [("way", [each.way for each in rule.infusion.concentrations])] if rule.infusion else []
+            used += [("drug", each.drugs) for each in rule.companions]
+            used += [("problem", row.problems) for row in rule.with_problem]
+            used += [("problem", each.less_with) for each in rule.companions]
+            used += [("result", row.at_least) for row in rule.with_problem]
+        case PregnancyRule():
+            used += [("problem", rule.child_bearing.excluded_by)]
+        case ImmunosuppressionRule():
+            used += [("drug", row.drugs) for row in rule.rows]
+            used += [("problem", (*row.problems, *row.also, *row.unless)) for row in rule.rows]
+    for what, names in used:
+        for name in names:
+            yield what, name
 
 
 def _hash(root: Traversable) -> str:

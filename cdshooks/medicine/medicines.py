@@ -32,11 +32,11 @@ class Medicines:
 
     def substances(self, concept: Concept) -> frozenset[str]:
         """Keys of the drugs, CMV antivirals too, that an allergy names; its form and route say nothing there."""
-        product = self.codes.product(concept, None)
         coded = {drug for drug, _ in self.codes.medicines(concept)}
-        found = {name for words in concept.words for name in self.names.findall(_plain(words))}
+        texts = [_plain(words) for words in concept.words]
+        found = {name for text in texts for name in self.codes.affirmed(self.names, text)}
         named = {drug for name in found for drug in self.by_name[name]}
-        return frozenset(coded | named | ({product.drug} if product and product.drug else set()))
+        return frozenset(coded | named).union(*map(self.codes.drugs_named, texts))
 
     def title(self, drug: str) -> str:
         """How cards call a drug: its first name in the list."""

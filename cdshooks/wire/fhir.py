@@ -271,13 +271,15 @@ def _event(resource: Json) -> ChartEvent:
     ]
     ends = [resource.get("abatementDateTime"), _object(resource.get("abatementPeriod")).get("end")]
     kind = resource["resourceType"]
+    reactions = objects(resource.get("reaction")) if kind == "AllergyIntolerance" else []
     return ChartEvent(
         ref=_ref(resource),
         resource_type=kind,
-        code=read_concept(resource.get("code") or resource.get("substance")),
-        status=_state(
-            resource.get("clinicalStatus") if kind in ("Condition", "AllergyIntolerance") else resource.get("status")
+        code=_joined(
+            read_concept(resource.get("code") or resource.get("substance")),
+            *(read_concept(reaction.get("substance")) for reaction in reactions),
         ),
+        status=next(filter(None, (_state(resource.get(name)) for name in _STATUS.get(kind, ("status",)))), ""),
         verification=_state(resource.get("verificationStatus")),
         subject=_subject(resource),
         on=next(filter(None, map(_text, starts)), "")
@@ -285,7 +287,20 @@ def _event(resource: Json) -> ChartEvent:
         or _text(resource.get("recordedDate")),
         ended=next(filter(None, map(_text, ends)), "") or ("yes" if resource.get("abatementBoolean") is True else ""),
         conclusion=_text(resource.get("conclusion")),
+        kind=_state(resource.get("type")) if kind == "AllergyIntolerance" else "",
+        criticality=_CRITICALITY.get(_state(resource.get("criticality")), _state(resource.get("criticality"))),
+        severities=tuple(_state(reaction.get("severity")) for reaction in reactions),
     )
+
+
+_STATUS = {"Condition": ("clinicalStatus",), "AllergyIntolerance": ("clinicalStatus", "status")}  # DSTU2: status
+_CRITICALITY = {"critl": "low", "crith": "high"}  # DSTU2
+
+
+def _joined(*concepts: Concept) -> Concept:
+    """Several concepts as one: what an allergy is to, and what its reactions name."""
+    texts = dict.fromkeys(concept.text for concept in concepts if concept.text)
+    return Concept(tuple(coding for concept in concepts for coding in concept.codings), "; ".join(texts))
 
 
 def _state(value: Any) -> str:
@@ -404,11 +419,42 @@ def _dosage(value: Json) -> Dosage:
         or bool(value.get("asNeededCodeableConcept"))
         or bool(value.get("asNeededFor")),
         doses=tuple(entry for rate in rates for entry in _doses(rate, unreadable)),
-        rate=next(
-            (q for rate in rates if (q := _quantity(rate.get("rateQuantity") or rate.get("rateSimpleQuantity")))), None
-        ),
+        rate=next(iter([found for rate in rates for found in _rates(rate, unreadable)]), None),
         unreadable=tuple(unreadable),
+        further=tuple(_further(value)),
     )
+
+
+def _rates(value: Json, unreadable: list[str]) -> Iterator[Quantity]:
+    """The infusion rate: a quantity, the upper end of a range, or a ratio (500 mL per 2 h is 250 mL/h)."""
+    for name in ("rateQuantity", "rateSimpleQuantity", "rateRange", "rateRatio"):
+        given = value.get(name)
+        if given is None:
+            continue
+        inner = _object(given)
+        found = _quantity(inner.get("high")) if name == "rateRange" else _quantity(given)
+        if name == "rateRatio":
+            found = _per(_quantity(inner.get("numerator")), _quantity(inner.get("denominator")))
+        if found:
+            yield found
+        else:
+            unreadable.append(name)
+
+
+def _per(amount: Quantity | None, span: Quantity | None) -> Quantity | None:
+    if amount is None or span is None or not span.value:
+        return None
+    unit = f"{amount.code or amount.unit}/{span.code or span.unit}"
+    return Quantity(amount.value / span.value, unit, comparator=amount.comparator or span.comparator)
+
+
+def _further(value: Json) -> Iterator[str]:
+    """What an instruction says in words beside its text."""
+    for name in ("additionalInstruction", "additionalInstructions", "method", "site", "siteCodeableConcept"):
+        for concept in objects(value.get(name)):
+            yield from read_concept(concept).words
+    if _text(value.get("text")):
+        yield from filter(None, [_text(value.get("patientInstruction"))])
 
 
 def _doses(value: Json, unreadable: list[str]) -> Iterator[DoseEntry]:
@@ -518,6 +564,8 @@ def _mended(value: Any) -> Any:
         kept = {k: _mended(v) for k, v in value.items() if v not in _EMPTY and k != "extension"}
         if "periodUnits" in kept:  # DSTU2
             kept["periodUnit"] = kept.pop("periodUnits")
+        if "additionalInstructions" in kept:  # DSTU2
+            kept["additionalInstruction"] = [kept.pop("additionalInstructions")]
         if isinstance(kept.get("doseAndRate"), dict):
             kept["doseAndRate"] = [kept["doseAndRate"]]
         return kept

@@ -1,18 +1,23 @@
 """The checks, in order: plain functions from a case to findings. Checks do not know each other."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TypeAlias
 
-from cdshooks.medicine.case import Case, cases
+from cdshooks.medicine.case import Case, cases, local_cases
 from cdshooks.medicine.checks import (
+    allergy,
     cidofovir,
     data_quality,
     dose,
     duplicate,
+    immunosuppression,
     interaction,
     monitoring,
+    pregnancy,
     renal_dose,
     renal_function,
+    safety,
     toxicity,
 )
 from cdshooks.medicine.knowledge import Knowledge
@@ -29,23 +34,47 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("duplicate therapy", duplicate.check),
     ("kidney function", renal_function.check),
     ("toxicity", toxicity.check),
+    ("allergies", allergy.check),
+    ("how it is given", safety.check),
+    ("pregnancy", pregnancy.check),
+    ("immunosuppression", immunosuppression.check),
     ("data quality", data_quality.check),
     ("monitoring", monitoring.check),
 )
+LOCAL_CHECKS: tuple[tuple[str, Check], ...] = (  # for orders that are not systemic
+    ("allergies", allergy.on_record),
+    ("route", safety.by_route),
+)
+LINES: tuple[Callable[[Case], Iterable[str]], ...] = (pregnancy.lines,)  # said on a card of the order, never alone
 
 
 def run(facts: Facts, knowledge: Knowledge) -> tuple[tuple[Finding, ...], tuple[tuple[str, Exception], ...]]:
     """(findings, failures). A check that raises costs only itself: the others report, and a card names the gap."""
     findings = list(data_quality.check_call(facts, knowledge))
     failures: list[tuple[str, Exception]] = []
-    for case in cases(facts, knowledge):
-        for name, check in CHECKS:
+    every = [(case, CHECKS) for case in cases(facts, knowledge)]
+    every += [(case, LOCAL_CHECKS) for case in local_cases(facts, knowledge)]
+    for case, checks in every:
+        own: list[Finding] = []
+        for name, check in checks:
             try:
-                findings += list(check(case))
+                own += list(check(case))
             except Exception as error:  # noqa: BLE001 - the border that keeps one defect from silencing every other check
                 failures.append((name, error))
-                findings.append(_could_not_run(name, case))
+                own.append(_could_not_run(name, case))
+        findings += _with_lines(case, own)
     return tuple(findings), tuple(failures)
+
+
+def _with_lines(case: Case, findings: list[Finding]) -> list[Finding]:
+    """The findings of one order; what has no card of its own is said by the most severe one about the patient."""
+    about = [finding for finding in findings if finding.topic != "dataQuality"]
+    lines = [line for tell in LINES for line in tell(case)] if about else []
+    if not lines:
+        return findings
+    first = max(about, key=lambda finding: finding.indicator)
+    longer = replace(first, because=(*first.because, *lines))
+    return [longer if finding is first else finding for finding in findings]
 
 
 def _could_not_run(name: str, case: Case) -> Finding:

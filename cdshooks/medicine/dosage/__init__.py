@@ -12,15 +12,19 @@ from fractions import Fraction
 from itertools import pairwise
 
 from cdshooks.medicine.dosage.amount import Dose, entry_amount, in_mg, one_dose
+from cdshooks.medicine.dosage.giving import Giving as Giving
+from cdshooks.medicine.dosage.giving import Rate as Rate
+from cdshooks.medicine.dosage.giving import read_giving as read_giving
 from cdshooks.medicine.dosage.sig import Sig, read_sig
 from cdshooks.medicine.dosage.timing import Often, read_timing
 from cdshooks.medicine.dosage.wording import often_wording, quote
 from cdshooks.medicine.dosage.wording import regimen_wording as regimen_wording
 from cdshooks.medicine.dosage.words import DoseWords
 from cdshooks.medicine.dosage.words import load_dose_words as load_dose_words
+from cdshooks.medicine.dosage.words import spelling as spelling
 from cdshooks.model import Dosage, Product, Regimen, Unread
 
-_NO_PART_OF_A_DOSE = ("route", "site", "method")  # unreadable fields of an instruction that others report
+_NO_PART_OF_A_DOSE = ("route", "site", "method", "rate")  # unreadable fields of an instruction that others report
 
 
 def _no_dose(dosage: Dosage, sig: Sig) -> Unread | None:

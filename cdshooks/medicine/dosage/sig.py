@@ -63,7 +63,7 @@ class Sig:
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class Said:
     """One phrase as found, with its tokens."""
 
     phrase: Phrase
@@ -71,14 +71,17 @@ class _Said:
 
     @property
     def text(self) -> str:
+        """The words, as they were read."""
         return " ".join(token.text for token in self.tokens)
 
     @property
     def numbers(self) -> list[Token]:
+        """Its numbers."""
         return [token for token in self.tokens if token.low is not None]
 
     @property
     def units(self) -> list[Unit]:
+        """Its units of a dose."""
         return [token.unit for token in self.tokens if token.unit is not None]
 
 
@@ -98,9 +101,9 @@ def _longest(tree: Phrases, line: Sequence[Token], at: int) -> tuple[int, Phrase
     return best
 
 
-def _phrases(line: Sequence[Token], tree: Phrases) -> list[_Said | Token]:
+def said_in(line: Sequence[Token], tree: Phrases) -> list[Said | Token]:
     """The phrases of a text in order; tokens that no phrase takes stand between them."""
-    found: list[_Said | Token] = []
+    found: list[Said | Token] = []
     at = 0
     while at < len(line):
         match = _longest(tree, line, at)
@@ -109,7 +112,7 @@ def _phrases(line: Sequence[Token], tree: Phrases) -> list[_Said | Token]:
             at += 1
         else:
             end, phrase = match
-            found.append(_Said(phrase, tuple(line[at:end])))
+            found.append(Said(phrase, tuple(line[at:end])))
             at = end
     return found
 
@@ -118,7 +121,7 @@ def _phrases(line: Sequence[Token], tree: Phrases) -> list[_Said | Token]:
 # Phrases to statements
 
 
-def _amount(said: _Said) -> Amount | None:
+def _amount(said: Said) -> Amount | None:
     """The dose of one phrase; None when its parts make no dose (a range of strengths, a strength in mg/kg)."""
     numbers, units = said.numbers, said.units
     first, last = numbers[0], numbers[-1]
@@ -144,7 +147,7 @@ def _amount(said: _Said) -> Amount | None:
     return Amount(low, high, unit, said.text, each, said.phrase.per_day or unit.per_day)
 
 
-def _value(value: Number, said: _Said) -> tuple[Decimal, Decimal] | None:
+def _value(value: Number, said: Said) -> tuple[Decimal, Decimal] | None:
     """A number of a phrase's meaning: given, or found in the text."""
     if isinstance(value, Decimal):
         return value, value
@@ -154,7 +157,7 @@ def _value(value: Number, said: _Said) -> tuple[Decimal, Decimal] | None:
     return None if token.low is None or token.high is None else (token.low, token.high)
 
 
-def _rate(said: _Said, words: DoseWords) -> tuple[Rate, str] | None:
+def _rate(said: Said, words: DoseWords) -> tuple[Rate, str] | None:
     """Administrations per day named by a phrase, and the unit of time; None when a number is out of bounds."""
     frequency, period = _value(said.phrase.frequency, said), _value(said.phrase.period, said)
     times = [words.time_units[token.text] for token in said.tokens if "<time>" in token.symbols]
@@ -170,7 +173,7 @@ def _rate(said: _Said, words: DoseWords) -> tuple[Rate, str] | None:
 _CLOCKS = frozenset({"<clock>", "<hhmm>", "<n>"})  # what may stand for a time of day in such a phrase
 
 
-def _clock(token: Token, said: _Said) -> str | None:
+def _clock(token: Token, said: Said) -> str | None:
     """A time of day as 09:00; `9 pm` counts its half of the day."""
     digits = re.sub(r"\D", "", token.text)[:4]
     hour, minute = (int(digits[:-2]), digits[-2:]) if len(digits) > 2 else (int(digits or 99), "00")
@@ -191,7 +194,7 @@ def _unexplained(token: Token, after_dose: bool) -> bool:
     )
 
 
-def _sig(found: Sequence[_Said | Token], words: DoseWords) -> Sig:
+def _sig(found: Sequence[Said | Token], words: DoseWords) -> Sig:
     """The statements of one step."""
     amounts: list[Amount] = []
     strengths: list[Decimal] = []
@@ -200,11 +203,11 @@ def _sig(found: Sequence[_Said | Token], words: DoseWords) -> Sig:
     clocks: set[str] = set()
     days: set[Decimal] = set()
     about = loose_unit = False
-    said_all = [one for one in found if isinstance(one, _Said)]
+    said_all = [one for one in found if isinstance(one, Said)]
     flags = frozenset[str]().union(*(said.phrase.flags for said in said_all))
     for before, one in zip([None, *found], found, strict=False):
         if isinstance(one, Token):
-            if _unexplained(one, isinstance(before, _Said) and bool(before.phrase.dose)):
+            if _unexplained(one, isinstance(before, Said) and bool(before.phrase.dose)):
                 unplaced.append(one.text)
             loose_unit |= one.unit is not None and one.unit.kind in ("pill", "vial")
             continue
@@ -280,9 +283,9 @@ def _unclear(schedule: Schedule, words: DoseWords) -> str:
 
 def read_sig(text: str, words: DoseWords) -> Sig:
     """What a text says about dose and frequency; of several steps ("... then ...") what the first one says."""
-    steps: list[list[_Said | Token]] = [[]]
-    for one in _phrases(tokens(text, words), words.phrases):
-        if isinstance(one, _Said) and "then" in one.phrase.flags:
+    steps: list[list[Said | Token]] = [[]]
+    for one in said_in(tokens(text, words), words.phrases):
+        if isinstance(one, Said) and "then" in one.phrase.flags:
             steps.append([])
         else:
             steps[-1].append(one)
@@ -302,7 +305,7 @@ def read_code(system: str, code: str, words: DoseWords) -> Schedule | Unread | N
     match = _longest(tree, line, 0) if tree is not None and line else None
     if match is None or match[0] != len(line):
         return None
-    sig = _sig([_Said(match[1], tuple(line))], words)
+    sig = _sig([Said(match[1], tuple(line))], words)
     if sig.unplaced or sig.refused:
         return Unread(sig.refused or f"the code {code} cannot be read")
     return sig.schedule

@@ -58,6 +58,29 @@ class Phrases:
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """Words for one way to give a drug; `ignored` are phrases in which they mean something else."""
+
+    words: re.Pattern[str]
+    ignored: re.Pattern[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class GivingWords:
+    """What is known of writing how a dose is given: durations and dilutions as phrases, ways as words."""
+
+    phrases: Phrases  # flags: duration, added, total
+    rate_words: frozenset[str]
+    apart: frozenset[str]
+    apart_ml: Decimal
+    resume: frozenset[str]
+    reach: int
+    denied_before: frozenset[str]
+    denied_after: re.Pattern[str]
+    ways: Mapping[str, Way]
+
+
+@dataclass(frozen=True, slots=True)
 class DoseWords:
     """What is known of writing doses. `codes` holds the phrases of each code system, `phrases` those of free text."""
 
@@ -81,6 +104,7 @@ class DoseWords:
     solid_forms: frozenset[str]
     vial_forms: frozenset[str]
     diluted_forms: frozenset[str]
+    giving: GivingWords
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -176,6 +200,25 @@ class _LooseCount(_Entry):
     multiple_of: Decimal
 
 
+class _Way(_Entry):
+    words: list[str]
+    ignore: list[str] = []
+
+
+class _Giving(_Entry):
+    durations: list[str]
+    added: list[str]
+    total: list[str]
+    rate_words: list[str]
+    apart: list[str]
+    apart_ml: Decimal
+    resume: list[str]
+    reach: int
+    denied_before: list[str]
+    denied_after: list[str]
+    ways: dict[str, _Way]
+
+
 class _SigFile(_Entry):
     kind: Literal["sig"]
     id: str
@@ -200,6 +243,7 @@ class _SigFile(_Entry):
     asides: list[str]
     amounts_aside: list[str]
     refused: list[_Refused]
+    giving: _Giving
 
 
 class _Row(BaseModel):
@@ -317,6 +361,40 @@ def _place(error: Any) -> str:
     return f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}; correct it"
 
 
+def plain_words(text: str) -> str:
+    """Text for looking up words: one letter case, single spaces, "i.m." as im, no hyphens, with its full stops."""
+    plain = text.casefold().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").replace("-", " ")
+    plain = re.sub(r"\b([a-z](?:\.[a-z])+)\b\.?", lambda match: match[1].replace(".", ""), plain)
+    return " ".join(plain.split())
+
+
+def _any_word(words: Iterable[str]) -> re.Pattern[str]:
+    longest_first = sorted(map(plain_words, words), key=len, reverse=True)
+    return re.compile(rf"(?<![\w.])(?:{'|'.join(map(re.escape, longest_first))})(?!\w)")
+
+
+def _giving(file: _Giving) -> GivingWords:
+    phrases = [
+        Phrase(symbols, flags=frozenset({flag}))
+        for flag, patterns in (("duration", file.durations), ("added", file.added), ("total", file.total))
+        for symbols in _keys(patterns)
+    ]
+    return GivingWords(
+        phrases=_indexed(phrases),
+        rate_words=frozenset(file.rate_words),
+        apart=frozenset(file.apart),
+        apart_ml=file.apart_ml,
+        resume=frozenset(file.resume),
+        reach=file.reach,
+        denied_before=frozenset(map(plain_words, file.denied_before)),
+        denied_after=_any_word(file.denied_after),
+        ways={
+            name: Way(_any_word(way.words), _any_word(way.ignore) if way.ignore else None)
+            for name, way in file.ways.items()
+        },
+    )
+
+
 def load_dose_words(folder: Traversable) -> DoseWords:
     """The words of dosage instructions. `folder` is mappings/. Raises KnowledgeError naming file, place and remedy."""
     try:
@@ -360,4 +438,5 @@ def load_dose_words(folder: Traversable) -> DoseWords:
         solid_forms=frozenset(file.solid_forms),
         vial_forms=frozenset(file.vial_forms),
         diluted_forms=frozenset(file.diluted_forms),
+        giving=_giving(file.giving),
     )

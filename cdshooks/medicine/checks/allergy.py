@@ -1,0 +1,56 @@
+"""Does an allergy on record speak against the order?"""
+
+from collections.abc import Iterator
+
+from cdshooks.medicine.case import Case, record_gap
+from cdshooks.medicine.rules import AllergyRow, AllergyRule
+from cdshooks.model import Allergy, Finding, Indicator, Input
+
+
+def check(case: Case) -> Iterator[Finding]:
+    """Findings of topic contraindication, and dataQuality where allergies could not be looked for."""
+    for rule in case.knowledge.allergy:
+        yield from on_record(case)
+        gap = record_gap(case.facts, "allergies")
+        if gap and case.order.product.drug in rule.unseen:
+            summary = f": allergies not checked ({gap.why.value})"
+            indicator = Indicator[rule.unseen[case.order.product.drug].upper()]
+            yield case.finding(
+                rule.id, "dataQuality", indicator, summary, f"Allergies and intolerances: {gap}.", cites=[rule.cite]
+            )
+
+
+def on_record(case: Case) -> Iterator[Finding]:
+    """Findings of topic contraindication alone: whatever the route of the order."""
+    for rule in case.knowledge.allergy:
+        for row in rule.rows:
+            if case.order.product.drug in row.orders:
+                for allergy in case.facts.allergies:
+                    if _names(allergy, row, case):
+                        yield _finding(case, rule, row, allergy)
+
+
+def _names(allergy: Allergy, row: AllergyRow, case: Case) -> bool:
+    drugs = case.knowledge.medicines.members(row.to_drugs)
+    return bool(allergy.drugs & drugs or allergy.concepts & set(row.to_concepts))
+
+
+def _finding(case: Case, rule: AllergyRule, row: AllergyRow, allergy: Allergy) -> Finding:
+    severity, how = row.indicator, ""
+    if allergy.intolerance:
+        severity, how = row.intolerance, "The record calls it an intolerance, no allergy: clarify what happened."
+    elif allergy.mild and row.mild:
+        severity, how = row.mild, "The record gives it a low criticality: clarify what happened."
+    what = allergy.text or "not named"
+    return case.finding(
+        rule.id,
+        "contraindication",
+        Indicator[severity.upper()],
+        f": {'intolerance' if allergy.intolerance else 'allergy'} on record ({what})",
+        f"{'Intolerance' if allergy.intolerance else 'Allergy'} on record: {what}.",
+        row.says,
+        how,
+        cites=[row.cite],
+        inputs=[Input("allergy", what, reference=allergy.ref)],
+        withdraw="Remove this order" if severity == "critical" else "",
+    )

@@ -1,0 +1,162 @@
+"""How a dose is given, as an order says it: rate, duration, dilution, and ways such as "bolus" or "crushed".
+
+Structured fields and words are read alike. Rates come per hour, durations in minutes, volumes in mL. Nothing is
+guessed: a rate that cannot be read is named in `unread`. No patient and no limit here.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+
+from cdshooks.medicine.dosage.sig import Said, said_in
+from cdshooks.medicine.dosage.tokens import Token, tokens
+from cdshooks.medicine.dosage.wording import plain, quote
+from cdshooks.medicine.dosage.words import DoseWords, GivingWords, Way, plain_words, spelling
+from cdshooks.model import Dosage, Quantity
+
+_CLAUSE = re.compile(r"[.;](?:\s|$)|,\s|\n")
+_SENTENCE = re.compile(r"[.;](?=\s|$)|\n")
+_MINUTES = {"s": Fraction(1, 60), "min": Fraction(1), "h": Fraction(60)}
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A rate as stated: `value` per hour in `unit` ("mg/kg/h", "mg/h", "mL/h"); `firm` when it is structured."""
+
+    value: Decimal
+    unit: str
+    text: str
+    firm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """How long an infusion runs, in minutes."""
+
+    shortest: Decimal
+    longest: Decimal
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Giving:
+    """What an order says of how it is given."""
+
+    rates: tuple[Rate, ...] = ()
+    durations: tuple[Duration, ...] = ()
+    mg_per_ml: tuple[Decimal, ...] = ()
+    added_ml: tuple[Decimal, ...] = ()  # the drug is put into this volume
+    total_ml: tuple[Decimal, ...] = ()  # the volume of the whole
+    ways: frozenset[str] = frozenset()
+    unread: tuple[str, ...] = ()  # why a rate cannot be read
+
+
+def read_giving(dosages: Sequence[Dosage], notes: Sequence[str], words: DoseWords) -> Giving:
+    """Everything that the dosage instructions and the notes of one order say of how it is given."""
+    rates: list[Rate] = []
+    unread: list[str] = []
+    texts = [text for dosage in dosages for text in (dosage.text, *dosage.further) if text]
+    for dosage in dosages:
+        read = _structured(dosage.rate, words) if dosage.rate else None
+        if isinstance(read, Rate):
+            rates.append(read)
+        elif read:
+            unread.append(read)
+        unread += [f"{quote(path)} has no number" for path in dosage.unreadable if path.split(".")[-1][:4] == "rate"]
+    found = [one for text in texts for clause in _CLAUSE.split(text) for one in _statements(clause, words)]
+    rates += [one for one in found if isinstance(one, Rate)]
+    volumes = [one for one in found if isinstance(one, tuple)]
+    return Giving(
+        rates=tuple(dict.fromkeys(rates)),
+        durations=tuple(dict.fromkeys(one for one in found if isinstance(one, Duration))),
+        mg_per_ml=tuple(dict.fromkeys(one for one in found if isinstance(one, Decimal))),
+        added_ml=tuple(volume for kind, volume in volumes if kind == "added"),
+        total_ml=tuple(volume for kind, volume in volumes if kind == "total"),
+        ways=frozenset(way for text in (*texts, *notes) for way in _ways(text, words.giving)),
+        unread=tuple(dict.fromkeys(unread)),
+    )
+
+
+def _structured(rate: Quantity, words: DoseWords) -> Rate | str:
+    """A structured rate, or why it cannot be read."""
+    sent = [text for text in (rate.code, rate.unit) if text]
+    shown = f"{plain(rate.value)} {rate.unit or rate.code}".strip()
+    units = [words.units.get(spelling(text)) for text in sent]
+    known = {(unit.means, unit.factor) for unit in units if unit and unit.means.endswith("/h")}
+    if rate.comparator:
+        return f"{quote(rate.comparator + shown)} is only a bound"
+    if not rate.value.is_finite() or not 0 < rate.value <= words.largest_number:
+        return f"{quote(shown)} is no usable number"
+    if len(known) != 1:
+        return f"{quote(shown)} has {'two units' if known else 'no unit of a rate'}"
+    means, factor = known.pop()
+    return Rate(rate.value * factor, means, shown, firm=True)
+
+
+def _statements(clause: str, words: DoseWords) -> Iterator[Rate | Duration | Decimal | tuple[str, Decimal]]:
+    """The rates, durations, concentrations and volumes of a clause, but for what it says of fluids beside the drug."""
+    line = said_in(tokens(clause, words), words.giving.phrases)
+    apart, at_a_rate = False, False
+    for position, one in enumerate(line):
+        if isinstance(one, Token):
+            follows = line[position + 1] if position + 1 < len(line) else None
+            unit = follows.unit if isinstance(follows, Token) else None
+            high = one.high
+            apart = (apart and one.text not in words.giving.resume) or one.text in words.giving.apart
+            at_a_rate |= one.text in words.giving.rate_words
+            if high is None or unit is None:
+                continue
+            value = high * unit.factor
+            apart |= unit.kind == "liquid" and value >= words.giving.apart_ml
+            if unit.kind == "concentration":
+                yield value
+            elif unit.means.endswith("/h") and (unit.kind == "rate" or at_a_rate) and not apart:
+                yield Rate(value, unit.means, f"{one.text} {follows.text if isinstance(follows, Token) else ''}")
+        elif "duration" in one.phrase.flags:
+            apart = apart and not words.giving.resume & {token.text for token in one.tokens}
+            duration = _duration(one, words)
+            if duration and not apart:
+                yield duration
+        else:
+            if (number := one.numbers[-1].high) and not apart:
+                yield "added" if "added" in one.phrase.flags else "total", number * one.units[0].factor
+
+
+def _duration(said: Said, words: DoseWords) -> Duration | None:
+    """Minutes; None for a span of days."""
+    times = [words.time_units[token.text] for token in said.tokens if "<time>" in token.symbols]
+    if any(time not in _MINUTES for time in times):
+        return None
+    ends = [(token.low, token.high) for token in said.numbers] or [(Decimal(1), Decimal(1))]
+    shortest = longest = Fraction(0)
+    for (low, high), time in zip(ends, times, strict=False):
+        if low is None or high is None:
+            return None
+        shortest += Fraction(low) * _MINUTES[time]
+        longest += Fraction(high) * _MINUTES[time]
+    return Duration(_decimal(shortest), _decimal(longest), said.text) if shortest else None
+
+
+def _decimal(value: Fraction) -> Decimal:
+    return Decimal(value.numerator) / Decimal(value.denominator)
+
+
+def _ways(text: str, words: GivingWords) -> Iterator[str]:
+    for sentence in _SENTENCE.split(plain_words(text)):
+        for name, way in words.ways.items():
+            if _names(sentence, way, words):
+                yield name
+
+
+def _names(sentence: str, way: Way, words: GivingWords) -> bool:
+    ignored = [match.span() for match in way.ignored.finditer(sentence)] if way.ignored else []
+    for match in way.words.finditer(sentence):
+        if any(start <= match.start() < end for start, end in ignored):
+            continue
+        before = re.findall(r"[\w']+", sentence[: match.start()])[-words.reach :]
+        after = sentence[match.end() :].lstrip(" :,-")
+        if not words.denied_before & set(before) and not words.denied_after.match(after):
+            return True
+    return False
