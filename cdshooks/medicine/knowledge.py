@@ -19,7 +19,9 @@ from pydantic import BaseModel, ValidationError
 from cdshooks.errors import KnowledgeError
 from cdshooks.medicine.codes import Codes, load_codes
 from cdshooks.medicine.dosage.words import DoseWords, load_dose_words
+from cdshooks.medicine.genotype import Lexicon, make_lexicon
 from cdshooks.medicine.medicines import Medicines, make_medicines
+from cdshooks.medicine.mutations import Mutations, load_mutations
 from cdshooks.medicine.rules import (
     KINDS,
     CardWording,
@@ -31,7 +33,9 @@ from cdshooks.medicine.rules import (
     KidneyRule,
     OtherDrugs,
     PhaseRule,
+    ReadingRule,
     RenalDoseRule,
+    ResistanceRule,
     RouteRule,
     Rule,
     Source,
@@ -78,6 +82,15 @@ def _routes(root: Traversable, rule: RouteRule) -> Routes:
     return Routes(by_code, by_text, frozenset(rule.local) | {"local"})
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Resistance:
+    """What mappings/resistance holds: the rule, the published mutations, and the words in which results come."""
+
+    rule: ResistanceRule
+    mutations: Mutations
+    lexicon: Lexicon
+
+
 @dataclass(frozen=True, eq=False)
 class Knowledge:
     """All knowledge, loaded and checked. `version` is a short hash over the folder."""
@@ -95,11 +108,12 @@ class Knowledge:
     cards: CardWording
     routes: Routes
     medicines: Medicines
+    resistance: Resistance
 
     @property
     def rules(self) -> tuple[Rule, ...]:
         """Every rule that a card can name."""
-        return (*self.renal_dose, *self.dose, *self.cidofovir, self.kidney, self.judgement, self.phases)
+        return (*self.renal_dose, *self.dose, *self.cidofovir, self.resistance.rule, self.kidney, self.judgement, self.phases)
 
     @property
     def prefetch_queries(self) -> dict[str, str]:
@@ -113,7 +127,10 @@ class Knowledge:
             "procedures": f"Procedure?patient={patient}",
             "reports": f"DiagnosticReport?patient={patient}&category=LAB&_sort=-date&_count=50",
         }
-        for group, codes in self.codes.loinc_by_group.items():
+        resistance = self.resistance.lexicon.rule.codes
+        further = {"virology": tuple(dict.fromkeys((*resistance.genes, *resistance.variants)))}
+        for group, known in self.codes.loinc_by_group.items():
+            codes = dict.fromkeys((*known, *further.get(group, ())))
             listed = ",".join(f"http://loinc.org|{code}" for code in codes)
             queries[group] = f"Observation?patient={patient}&code={listed}&_sort=-date&_count=100"
         return queries
@@ -151,12 +168,15 @@ def load_knowledge(folder: Traversable | None = None) -> Knowledge:
     cards = _load(CardWording, read_yaml(root / "cards.yaml"), "cards.yaml", problems)
     routes = _load(RouteRule, read_yaml(root / "routes.yaml"), "routes.yaml", problems)
     others = _load(OtherDrugs, read_yaml(root / "other_drugs.yaml"), "other_drugs.yaml", problems)
+    resistance = _resistance_file(root, ResistanceRule, "interpretation.yaml", problems)
+    reading = _resistance_file(root, ReadingRule, "reading.yaml", problems)
     codes = load_codes(root)
     words = load_dose_words(root)
     if kidney is None or judgement is None or phases is None or cards is None or routes is None or others is None:
         raise KnowledgeError("\n".join(problems))
-    if problems:
+    if problems or resistance is None or reading is None:
         raise KnowledgeError("\n".join(problems))
+    mutations = load_mutations(root / "resistance", resistance)
     knowledge = Knowledge(
         version=_hash(root),
         sources=sources,
@@ -171,6 +191,7 @@ def load_knowledge(folder: Traversable | None = None) -> Knowledge:
         cards=cards,
         routes=_routes(root, routes),
         medicines=make_medicines(codes, others),
+        resistance=Resistance(resistance, mutations, make_lexicon(reading, mutations, _names_by_drug(codes, resistance))),
     )
     problems += _cross_checks(knowledge)
     if problems:
@@ -179,6 +200,19 @@ def load_knowledge(folder: Traversable | None = None) -> Knowledge:
 
 
 _Model = TypeVar("_Model", bound=BaseModel)
+
+
+def _resistance_file(root: Traversable, model: type[_Model], name: str, problems: list[str]) -> _Model | None:
+    value = read_yaml(root / "resistance" / name, f"mappings/resistance/{name}")
+    return _load(model, value, f"resistance/{name}", problems)
+
+
+def _names_by_drug(codes: Codes, rule: ResistanceRule) -> dict[str, tuple[str, ...]]:
+    """Every name of drugs.yaml by the drug of the resistance data that it stands for."""
+    found: dict[str, tuple[str, ...]] = {}
+    for key, drug in codes.drugs.items():
+        found[rule.drug(key)] = (*found.get(rule.drug(key), ()), *drug.names)
+    return found
 
 
 def _load(model: type[_Model], value: Any, place: str, problems: list[str]) -> _Model | None:
@@ -245,6 +279,7 @@ def _cross_checks(knowledge: Knowledge) -> list[str]:
                 f"mappings: rule {table.id} names the drug {table.drug!r}, which is not in drugs.yaml; mend the name"
             )
     problems += _unknown_names(knowledge, dosing)
+    problems += _unknown_in_resistance(knowledge)
     taken: dict[tuple[str, str, str], str] = {}
     for table in knowledge.renal_dose:
         for route in table.routes:
@@ -270,6 +305,28 @@ def _unknown_names(knowledge: Knowledge, rules: tuple[DrugRule, ...]) -> Iterato
     for place, what, name, known in used:
         if name not in known:
             yield f"mappings: rule {place} names the {what} {name!r}, which no file here knows; mend the name"
+
+
+def _unknown_in_resistance(knowledge: Knowledge) -> Iterator[str]:
+    """Names in mappings/resistance that the other files have to know."""
+    rule, reading = knowledge.resistance.rule, knowledge.resistance.lexicon.rule
+    for drug in (*rule.drugs, *rule.same_drug, *rule.options.never, *filter(None, (o.not_with for o in rule.options.drugs.values()))):
+        if drug not in knowledge.codes.drugs:
+            yield f"mappings/resistance/interpretation.yaml: drug {drug!r} is not in drugs.yaml; mend the name"
+    for drug in reading.drugs:
+        if drug not in rule.drugs:
+            yield f"mappings/resistance/reading.yaml: drugs: {drug!r} is not in interpretation.yaml; mend the name"
+    for option in rule.options.drugs.values():
+        for analyte in option.counts:
+            if analyte not in knowledge.codes.analytes:
+                yield f"mappings/resistance/interpretation.yaml: analyte {analyte!r} is not in analytes.yaml; mend the name"
+    genes = [gene for named in reading.codes.genes.values() for gene in named]
+    for gene in (*genes, *(gene for assay in reading.assays for gene in assay.covers)):
+        if gene not in knowledge.resistance.mutations.proteins:
+            yield f"mappings/resistance/reading.yaml: gene {gene!r} is not in reference.csv; mend the name"
+    for assay in reading.assays:
+        if assay.cite.source not in knowledge.sources:
+            yield f"mappings/resistance/reading.yaml: assays: {assay.cite.source!r} is not in sources.yaml; mend the name"
 
 
 def _hash(root: Traversable) -> str:
