@@ -1,4 +1,4 @@
-"""Reading the text of a CMV resistance result: mutations in any common notation, calls on drugs, and what was not found.
+"""Reading the text of a CMV resistance result: mutations in any notation, calls on drugs, and what was not found.
 
 Pure functions over one text. What looks like a finding and cannot be read is kept as unread with the reason; nothing is
 taken as susceptible because it could not be read. The words are in mappings/resistance/reading.yaml.
@@ -8,10 +8,11 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from cdshooks.medicine.mutations import Mutations
 from cdshooks.medicine.rules import ReadingRule
+from cdshooks.model import Call, Change, Coverage, Reading
 
 _THREE = {
     "ala": "A", "arg": "R", "asn": "N", "asp": "D", "cys": "C", "gln": "Q", "glu": "E", "gly": "G", "his": "H",
@@ -25,76 +26,27 @@ _BRIEF_TEXT = 60  # characters in which a word such as "failed" speaks of the te
 _SPAN_READ = 20  # codons; a span of more, without "del", is what an assay read
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One change of one gene. `change` is named as the data name it: A594V, E22*, del595-603, A594fs, codon 594."""
-
-    gene: str
-    change: str
-    codons: tuple[int, int]
-    kind: str  # substitution, stop, deletion, insertion, frameshift, codon, unnamed
-    written: str
-    mixture: str = ""  # "mixture with wild type", "mixture"
-    share: str = ""  # "23 %"
-    inferred: bool = False  # the gene is not stated and follows from the name
-
-    @property
-    def name(self) -> str:
-        """Gene and change."""
-        return f"{self.gene} {self.change}"
+def merged(first: Reading, second: Reading) -> Reading:
+    """What both say, each statement once. A gene in which something was found is not clear."""
+    changes = _each_once((*first.changes, *second.changes))
+    present = {(change.gene, change.change) for change in changes}
+    genes = {change.gene for change in changes}
+    return Reading(
+        changes=changes,
+        absent=tuple(c for c in _each_once((*first.absent, *second.absent)) if (c.gene, c.change) not in present),
+        calls=_once(first.calls, second.calls),
+        clear=tuple(gene for gene in _once(first.clear, second.clear) if gene not in genes and (gene or not genes)),
+        failed=_once(first.failed, second.failed),
+        covered=_once(first.covered, second.covered),
+        unread=_once(first.unread, second.unread),
+    )
 
 
-class Call(NamedTuple):
-    """What a laboratory says of a drug: resistant, possible, susceptible, undetermined; drug "" when none is named."""
-
-    drug: str
-    says: str
-    written: str
+_Item = TypeVar("_Item")
 
 
-class Coverage(NamedTuple):
-    """The codons of a gene that were read."""
-
-    gene: str
-    first: int
-    last: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What one text says. A gene "" means that none is named."""
-
-    changes: tuple[Change, ...] = ()
-    absent: tuple[Change, ...] = ()  # named, and said not to be there
-    calls: tuple[Call, ...] = ()
-    clear: tuple[str, ...] = ()  # genes in which nothing was found
-    failed: tuple[tuple[str, str], ...] = ()  # (gene, words): not determined
-    covered: tuple[Coverage, ...] = ()
-    unread: tuple[str, ...] = ()  # looks like a finding, with the reason why it is none
-
-    def __bool__(self) -> bool:
-        """Does it say anything?"""
-        return self != Reading()
-
-    def __add__(self, other: "Reading") -> "Reading":
-        """Both, each statement once. A gene in which something was found is not clear."""
-        changes = _each_once((*self.changes, *other.changes))
-        present = {(change.gene, change.change) for change in changes}
-        absent = _each_once((*self.absent, *other.absent))
-        genes = {change.gene for change in changes}
-        return Reading(
-            changes=changes,
-            absent=tuple(change for change in absent if (change.gene, change.change) not in present),
-            calls=_unique(self.calls, other.calls),
-            clear=tuple(gene for gene in _unique(self.clear, other.clear) if gene not in genes and (gene or not genes)),
-            failed=_unique(self.failed, other.failed),
-            covered=_unique(self.covered, other.covered),
-            unread=_unique(self.unread, other.unread),
-        )
-
-
-def _unique(mine: tuple[object, ...], theirs: tuple[object, ...]) -> tuple:  # type: ignore[type-arg]
-    return tuple(dict.fromkeys((*mine, *theirs)))
+def _once(first: tuple[_Item, ...], second: tuple[_Item, ...]) -> tuple[_Item, ...]:
+    return tuple(dict.fromkeys((*first, *second)))
 
 
 def _each_once(changes: Iterable[Change]) -> tuple[Change, ...]:
@@ -124,22 +76,26 @@ _CODON_WORD = r"(?i:codons?|amino\s?acids?|aa|residues?|positions?)"
 _P = r"(?:p\.\s?)?[(\[]?"
 
 _NOTATIONS = {  # in order of precedence
-    "dna": rf"{_NOT_IN_WORD}c\.\s?[(\[]?(?P<d1>\d+)(?:_(?P<d2>\d+))?\s?(?:(?P<d_old>[ACGTacgt]+)\s?>\s?(?P<d_new>[ACGTacgt]+)"
-    r"|(?P<d_op>delins|del|ins|dup)[ACGTacgt]*)[)\]]?",
+    "dna": rf"{_NOT_IN_WORD}c\.\s?[(\[]?(?P<d1>\d+)(?:_(?P<d2>\d+))?\s?"
+    r"(?:(?P<d_old>[ACGTacgt]+)\s?>\s?(?P<d_new>[ACGTacgt]+)|(?P<d_op>delins|del|ins|dup)[ACGTacgt]*)[)\]]?",
     "genomic": rf"{_NOT_IN_WORD}[gmn]\.\s?\d+\S*",
     "frameshift": rf"{_NOT_IN_WORD}{_P}(?P<f_old>{_LETTER})(?P<f1>\d{{1,4}}){_LETTER}?\s?(?i:fs|frame\s?shift)"
     r"(?:(?:\*|X|Ter)\d*)?[)\]]?",
     "deletion": rf"{_NOT_IN_WORD}(?i:del(?:etions?)?|Δ)[\s:.-]*(?i:(?:of|at|in)\s+)?(?i:the\s+)?(?:{_CODON_WORD}\s*)?"
     rf"(?P<a_old>{_LETTER})?(?P<a1>\d{{1,4}})(?:{_TO}(?P<a_old2>{_LETTER})?(?P<a2>\d{{1,4}}))?(?![A-Za-z0-9%])",
     "deleted": rf"{_NOT_IN_WORD}{_P}(?P<b_word>{_CODON_WORD}\s*)?(?P<b_old>{_LETTER})?(?P<b1>\d{{1,4}})"
-    rf"(?:{_TO}(?P<b_old2>{_LETTER})?(?P<b2>\d{{1,4}}))?\s*-?(?P<b_op>(?i:del(?:etions?|eted|ins[A-Z]*)?|(?:is|are) deleted))"
-    rf"[)\]]?{_ENDS}",
-    "insertion": rf"{_NOT_IN_WORD}{_P}(?P<i_old>{_LETTER})?(?P<i1>\d{{1,4}})(?:_{_LETTER}?\d{{1,4}})?\s?(?i:ins|dup)[A-Za-z]*[)\]]?{_ENDS}",
+    rf"(?:{_TO}(?P<b_old2>{_LETTER})?(?P<b2>\d{{1,4}}))?\s*-?"
+    rf"(?P<b_op>(?i:del(?:etions?|eted|ins[A-Z]*)?|(?:is|are) deleted))[)\]]?{_ENDS}",
+    "insertion": rf"{_NOT_IN_WORD}{_P}(?P<i_old>{_LETTER})?(?P<i1>\d{{1,4}})(?:_{_LETTER}?\d{{1,4}})?\s?"
+    rf"(?i:ins|dup)[A-Za-z]*[)\]]?{_ENDS}",
     "named": rf"{_NOT_IN_WORD}{_P}(?P<n_old>{_NAMED}|[A-Z])[\s-]?(?P<n1>\d{{1,4}})\s?>?(?P<n_new>{_NAMED}|=|\*)"
     rf"(?P<n_more>(?:\s?/\s?(?:{_NAMED}|[A-Z]{_ENDS}))*)[)\]]?{_ENDS}",
     "letters": rf"{_NOT_IN_WORD}{_P}(?P<o_old>[A-Za-z])(?P<o1>\d{{1,4}})(?:\s?[\[(>])?"
-    rf"(?P<o_new>[A-Za-z*](?:/?[A-Za-z*]){{0,5}})[)\]]?{_ENDS}",
+    rf"(?P<o_new>[A-Za-z*](?:/?(?!(?i:wt){_ENDS})[A-Za-z*]){{0,5}})[)\]]?{_ENDS}",
     "spaced": rf"{_NOT_IN_WORD}(?P<p_old>[A-Z])[ -]?(?P<p1>\d{{2,4}})[ -](?P<p_new>[A-Z](?:/[A-Z])*){_ENDS}",
+    "exchange": rf"(?<![\w.-])(?:{_CODON_WORD}\s*)?(?P<e1>\d{{1,4}})\s*[:(,=]?\s*"
+    rf"(?P<e_old>{_NAMED}|[A-Z])\s*(?:>|(?i:to))\s*(?P<e_new>{_NAMED}|[A-Z]|\*)[)]?{_ENDS}",
+    "bare": rf"(?<![\w.-])(?P<q1>\d{{2,4}})(?P<q_new>[A-Z*](?:/[A-Z*])*){_ENDS}",
     "gene": r"(?<![A-Za-z0-9])(?:HCMV\s?|CMV\s?)?p?(?:UL|ul|Ul)[\s-]?(?P<g>\d{1,3})(?![0-9])",
     "range": rf"(?<![\w.-])(?:{_CODON_WORD}\s*:?\s*)?(?P<r1>\d{{1,4}}){_TO}(?P<r2>\d{{1,4}})(?![\w%-])",
     "codon": rf"{_NOT_IN_WORD}(?i:codons?|residues?|amino\s?acids?)\s*(?P<k1>\d{{1,4}})(?![A-Za-z0-9%])",
@@ -147,8 +103,19 @@ _NOTATIONS = {  # in order of precedence
     "wild_mix": r"(?:[/+]|(?i:mixed\s+with|mixture\s+with|and|with|plus))\s*(?i:wt|wild[\s-]?type)(?![A-Za-z0-9])",
     "break": r"[;\n\r•|]|\.(?=\s|$)",
 }
-_CHANGES = ("dna", "genomic", "frameshift", "deletion", "deleted", "insertion", "named", "letters", "spaced")
-_WORDS = re.compile(r"[a-z0-9']+")
+_CHANGES = (
+    "dna",
+    "genomic",
+    "frameshift",
+    "deletion",
+    "deleted",
+    "insertion",
+    "named",
+    "letters",
+    "spaced",
+    "exchange",
+    "bare",
+)
 
 
 class _Token(NamedTuple):
@@ -191,10 +158,12 @@ class Lexicon:
     def read(self, text: str) -> Iterator[_Token]:
         """The tokens of a plain text, left to right."""
         for match in self.tokens.finditer(text):
-            kind = match.lastgroup or ""
-            kind = next((name for name in (*_NOTATIONS, "word", "letter") if match[name] is not None), kind)
+            kind = next(name for name in (*_NOTATIONS, "word", "letter") if match[name] is not None)
             if kind == "word":
                 kind = self.kinds[_key(match["word"])]
+                is_noun = kind in ("susceptible", "possible", "resistant") and match["word"].lower().endswith("ance")
+                if is_noun and self.noun_of.match(text, match.end()):  # "no resistance-associated mutations"
+                    kind = "denying" if kind == "susceptible" else "label"
             yield _Token(kind, match.start(), match.end(), match)
 
     def _drug(self, token: _Token) -> str:
@@ -247,7 +216,9 @@ def make_lexicon(rule: ReadingRule, mutations: Mutations, drug_names: Mapping[st
         "drug": drugs,
     }
     words = [words for phrases in groups.values() for words in phrases]
-    notations = [f"(?P<{kind}>{pattern})" if kind != "break" else f"(?P<break>{pattern})" for kind, pattern in _NOTATIONS.items()]
+    notations = [
+        f"(?P<{kind}>{pattern})" if kind != "break" else f"(?P<break>{pattern})" for kind, pattern in _NOTATIONS.items()
+    ]
     letter = r"(?P<letter>(?<=[:=\s(\-])(?:R|S|I)(?![A-Za-z0-9/.]))"
     return Lexicon(
         mutations=mutations,
@@ -270,7 +241,12 @@ def make_lexicon(rule: ReadingRule, mutations: Mutations, drug_names: Mapping[st
 
 
 def read_text(
-    text: str, lexicon: Lexicon, *, genes: tuple[str, ...] = (), drugs: tuple[str, ...] = (), of_resistance: bool = False
+    text: str,
+    lexicon: Lexicon,
+    *,
+    genes: tuple[str, ...] = (),
+    drugs: tuple[str, ...] = (),
+    of_resistance: bool = False,
 ) -> Reading:
     """What a text says. `genes` and `drugs` are what the code of the result names.
 
@@ -287,18 +263,25 @@ def read_text(
             walk.take(token)
         walk.close()
         heading = walk.genes
-        found += walk.reading()
-        found += _calls(said, clause, lexicon, drugs, heading, of_resistance=of_resistance)
+        read = walk.reading()
+        if any(token.kind == "drug" for token in clause) or (
+            drugs and not genes
+        ):  # it speaks of a drug, not of all genes
+            read = replace(
+                read, clear=tuple(filter(None, read.clear)), failed=tuple(entry for entry in read.failed if entry[0])
+            )
+        found = merged(found, read)
+        found = merged(found, _calls(said, clause, lexicon, drugs, heading, of_resistance=of_resistance))
     found = _without_empty_calls(found)
     if coded and len(said) <= _LIST_TEXT:
-        found += Reading(unread=tuple(_left_over(said, tokens)))
+        found = merged(found, Reading(unread=tuple(_left_over(said, tokens))))
     covered = tuple(
         Coverage(gene, *codons)
         for assay in lexicon.rule.assays
         if any(re.search(_any_of([words]), said) for words in assay.words)
         for gene, codons in assay.covers.items()
     )
-    return found + Reading(covered=covered)
+    return merged(found, Reading(covered=covered))
 
 
 def _clauses(tokens: Iterable[_Token]) -> Iterator[list[_Token]]:
@@ -356,6 +339,7 @@ class _Walk:
         self.failed: list[tuple[str, str]] = []
         self.covered: list[Coverage] = []
         self.denying = self.noun = self.affirmed = self.listing = self.remainder = self.clear_open = False
+        self.of_mutations = False
         self.last: _Token | None = None
 
     def take(self, token: _Token) -> None:
@@ -382,10 +366,11 @@ class _Walk:
             covered=tuple(self.covered),
         )
         for mention in self.done:
-            found += _resolve(mention, self.lexicon)
+            if mention.token.kind != "codon" or self.of_mutations:
+                found = merged(found, _resolve(mention, self.lexicon))
         if self.affirmed and self.noun and not self.done and not self.clear and not self.listing:
             unnamed = (Change(gene, "unnamed change", (0, 0), "unnamed", "mutation detected") for gene in self.genes)
-            found += Reading(changes=tuple(unnamed))
+            found = merged(found, Reading(changes=tuple(unnamed)))
         return found
 
     def _flush(self, absent: bool) -> None:
@@ -415,7 +400,7 @@ class _Walk:
             for mention in self.pending:
                 if not mention.stated:
                     mention.genes, mention.stated = (gene,), True
-            self.clear_open = False
+            return  # "A594V (UL97), V715M (UL54)": no heading
         else:
             self.clear_open = False
             if self.denying and self.noun and not linked and not self.pending:
@@ -440,7 +425,7 @@ class _Walk:
         self.remainder = True
 
     def _mutation(self, token: _Token, gap: str) -> None:
-        self.noun = True
+        self.noun = self.of_mutations = True
 
     def _noun(self, token: _Token, gap: str) -> None:
         self.noun = self.noun or self.denying
@@ -509,7 +494,11 @@ class _Walk:
         if last - first >= _SPAN_READ:
             proteins = self.lexicon.mutations.proteins
             genes = self.genes or self._next_gene(token)
-            self.covered += [Coverage(g, first, last) for g in genes if g in proteins and first <= len(proteins[g].residues)]
+            self.covered += [
+                Coverage(g, first, last)
+                for g in genes
+                if g in proteins and last <= len(proteins[g].residues) + _SPAN_READ
+            ]
 
     def _codon(self, token: _Token, gap: str) -> None:
         if not self.listing:
@@ -521,7 +510,9 @@ class _Walk:
 
     def _more_follows(self, token: _Token) -> bool:
         """Is this the head of a list ("not detected: A594V, L595S")?"""
-        return bool(re.match(r"\s*(?:are|were|is|of|for)?\s*:?\s*(?:[A-Z][A-Za-z]{0,2}\d|p\.|del\s?\d)", self.said[token.end :]))
+        return bool(
+            re.match(r"\s*(?:are|were|is|of|for)?\s*:?\s*(?:[A-Z][A-Za-z]{0,2}\d|p\.|del\s?\d)", self.said[token.end :])
+        )
 
     def _next_gene(self, token: _Token) -> tuple[str, ...]:
         found = re.match(r"\s*(?:\)|,)?\s*(?:of|in|for)?\s*(?:the\s+)?", self.said[token.end :])
@@ -539,7 +530,7 @@ def _resolve(mention: _Mention, lexicon: Lexicon) -> Reading:
     if mention.undetermined:
         return Reading(unread=(f'"{written}" is said not to be determined',))
     kind = mention.token.kind
-    if kind in ("named", "letters", "spaced"):
+    if kind in ("named", "letters", "spaced", "exchange", "bare"):
         found = _substitution(mention, lexicon, written)
     elif kind == "dna":
         found = _from_dna(mention, lexicon, written)
@@ -553,21 +544,36 @@ def _resolve(mention: _Mention, lexicon: Lexicon) -> Reading:
         replace(c, share=mention.share or c.share, mixture=c.mixture or mention.mixture) for c in found.changes
     )
     return Reading(
-        changes=() if mention.absent else changes, absent=changes if mention.absent else (), unread=() if mention.absent else found.unread
+        changes=() if mention.absent else changes,
+        absent=changes if mention.absent else (),
+        unread=() if mention.absent else found.unread,
     )
 
 
 def _substitution(mention: _Mention, lexicon: Lexicon, written: str) -> Reading:
     match, kind = mention.token.match, mention.token.kind
-    prefix = {"named": "n", "letters": "o", "spaced": "p"}[kind]
-    old, codon = _one_letter(match[f"{prefix}_old"]), int(match[f"{prefix}1"])
-    if kind == "named":
+    prefix = {"named": "n", "letters": "o", "spaced": "p", "exchange": "e", "bare": "q"}[kind]
+    codon = int(match[f"{prefix}1"])
+    if kind == "bare":  # the reference tells the amino acid that is left out
+        own = [p for g in mention.genes if (p := lexicon.mutations.proteins.get(g))]
+        if len(own) != 1 or not mention.stated or not 1 <= codon <= len(own[0].residues):
+            return Reading()  # "100X", "24H"
+        old = own[0].residues[codon - 1]
+    else:
+        old = _one_letter(match[f"{prefix}_old"])
+    if kind == "exchange":
+        new = [match["e_new"]]
+    elif kind == "named":
         new = [match["n_new"], *re.findall(r"[A-Za-z]+", match["n_more"])]
     else:
-        new = list(re.sub(r"(?<=[A-Za-z])\*$", "", match[f"{prefix}_new"]).replace("/", ""))  # a trailing star: a footnote
+        new = list(
+            re.sub(r"(?<=[A-Za-z])\*$", "", match[f"{prefix}_new"]).replace("/", "")
+        )  # a trailing star: a footnote
     letters = list(dict.fromkeys(old if letter == "=" else _one_letter(letter) for letter in new))
     lower_case = kind == "letters" and not match["o_old"].isupper()
-    if lower_case and not any(g in lexicon.mutations.proteins and lexicon.mutations.proteins[g].fits(old, codon) for g in mention.genes):
+    if lower_case and not any(
+        g in lexicon.mutations.proteins and lexicon.mutations.proteins[g].fits(old, codon) for g in mention.genes
+    ):
         return Reading()  # "q12h", "t1d" ...
     wanted = [letter for letter in letters if letter != old]
     if not wanted:
@@ -615,7 +621,11 @@ def _gene_of(
         return fitting[0], len(candidates) > 1, ""
     if candidates and mention.stated:
         if len(candidates) > 1:
-            return "", False, f"it fits {' and '.join(candidates)} equally" if fitting else "it fits none of the genes named"
+            return (
+                "",
+                False,
+                f"it fits {' and '.join(candidates)} equally" if fitting else "it fits none of the genes named",
+            )
         place = f"{candidates[0]} codon {residues[0][1]}"
         elsewhere = sorted(by_name - set(candidates))
         hint = f"; the data know it in {' and '.join(elsewhere)}" if elsewhere else ""
@@ -673,7 +683,9 @@ def _other_kind(mention: _Mention, lexicon: Lexicon, written: str) -> Reading:
         return Reading()  # "2 deletions"
     if last < first:
         return Reading(unread=(f'"{written}" could not be read: the codons run backwards',))
-    residues = [(_one_letter(letter) if letter else "", codon) for letter, codon in zip(letters, (first, last), strict=True)]
+    residues = [
+        (_one_letter(letter) if letter else "", codon) for letter, codon in zip(letters, (first, last), strict=True)
+    ]
     name = _deletion_name(first, last)
     gene, inferred, why = _gene_of(mention, lexicon, [name] if kind in ("deletion", "deleted") else [], residues)
     if not gene:
@@ -729,7 +741,9 @@ def _calls(
         nonlocal waiting, open_call
         follows = re.match(r"\s*(?:to|against|for|:|=|-|\()\s*", said[token.end :])
         next_token = clause[clause.index(token) + 1] if clause.index(token) + 1 < len(clause) else None
-        heads = bool(follows and next_token and next_token.kind == "drug" and next_token.start <= token.end + follows.end() + 5)
+        heads = bool(
+            follows and next_token and next_token.kind == "drug" and next_token.start <= token.end + follows.end() + 5
+        )
         if heads:
             waiting, open_call = [], _Said("", says, token.text, by_noun, before=True)
             return
@@ -757,7 +771,14 @@ def _calls(
         if not turned and not has_change and waiting and says != "resistant":
             made.extend(_Said(drug, says, token.text) for drug in waiting)
             waiting = []
-        elif not turned and not has_change and coded and not has_drug and not made and (of_resistance or says == "undetermined"):
+        elif (
+            not turned
+            and not has_change
+            and coded
+            and not has_drug
+            and not made
+            and (of_resistance or says == "undetermined")
+        ):
             made.extend(_Said(drug, says, token.text) for drug in coded)
 
     for token in clause:
@@ -783,10 +804,17 @@ def _calls(
                 turn("susceptible" if denying else "resistant", token)
                 denying = False
             case "letter":
-                if last and last.kind == "drug" and token.start - last.end <= 3 and waiting:
+                if (
+                    last
+                    and last.kind == "drug"
+                    and re.fullmatch(r"[^\d]{0,12}", said[last.end : token.start])
+                    and waiting
+                ):
                     says = {"R": "resistant", "S": "susceptible", "I": "possible"}[token.text]
                     made.extend(_Said(drug, says, token.text) for drug in waiting)
                     waiting = []
+            case "denying" if len(clause) == 1 and of_resistance:
+                turn("susceptible", token)  # "No"
             case "denying":
                 denying = True
             case "except":

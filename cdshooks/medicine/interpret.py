@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 
 from cdshooks.medicine.codes import Analyte, Codes, Meaning
 from cdshooks.medicine.dates import day_of, is_partial
+from cdshooks.medicine.genotype_results import read_genotypes
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.orders import ORDER_IS_OVER, read_order, short
 from cdshooks.medicine.phase import phase_assumed
@@ -66,7 +67,10 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo) -> 
         nothing = Missing(Why.NOT_SENT)
         return facts(born=nothing, sex=nothing, orders=(), results={}, problems=(), unused=())
     unused = list(chart.unused)
-    results = _results(chart, knowledge, today, zone, unused)
+    others: list[ChartObservation] = []
+    results = _results(chart, knowledge, today, zone, unused, others)
+    sent = frozenset(observation.ref for observation in others)
+    genotypes = read_genotypes(others, chart.events, chart.patient_id, sent, knowledge, today, zone)
     problems = tuple(_problems(chart, knowledge, today, zone, unused))
     born, sex = _person(chart.patient, today, zone, unused)
     assumed = None
@@ -82,6 +86,8 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo) -> 
         results=results,
         problems=problems,
         unused=tuple(unused),
+        genotypes=genotypes[0],
+        genotypes_unused=genotypes[1],
         medicines=dict(_medicines((*chart.judged, *chart.drafts, *running), chart.patient_id, knowledge, today, zone)),
         medicines_gap=_unseen(chart.medications),
     )
@@ -170,9 +176,17 @@ def _person(
 
 
 def _results(
-    chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, unused: list[Unused]
+    chart: Chart,
+    knowledge: Knowledge,
+    today: date,
+    zone: tzinfo,
+    unused: list[Unused],
+    others: list[ChartObservation],
 ) -> dict[str, AnalyteResults]:
-    """The results of this patient, by analyte. Those of others are counted into `unused` and never read."""
+    """The results of this patient, by analyte; what is no analyte goes into `others`.
+
+    Results of other patients are counted into `unused` and never read.
+    """
     found: dict[str, list[tuple[ChartObservation, str]]] = {key: [] for key in knowledge.codes.analytes}
     strangers = 0
     meaning: dict[tuple[tuple[str, str], ...], tuple[Analyte, str] | None] = {}
@@ -185,6 +199,8 @@ def _results(
             meaning[codes] = knowledge.codes.analyte(Concept(tuple(Coding(*pair) for pair in codes)))
         if mapped := meaning[codes]:
             found[mapped[0].key].append((observation, mapped[1]))
+        else:
+            others.append(observation)
     if strangers:
         what = "1 result" if strangers == 1 else f"{strangers} results"
         unused.append(Unused("", what, "of another patient in the data sent; not used", "other patient"))

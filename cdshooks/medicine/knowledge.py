@@ -113,7 +113,15 @@ class Knowledge:
     @property
     def rules(self) -> tuple[Rule, ...]:
         """Every rule that a card can name."""
-        return (*self.renal_dose, *self.dose, *self.cidofovir, self.resistance.rule, self.kidney, self.judgement, self.phases)
+        return (
+            *self.renal_dose,
+            *self.dose,
+            *self.cidofovir,
+            self.resistance.rule,
+            self.kidney,
+            self.judgement,
+            self.phases,
+        )
 
     @property
     def prefetch_queries(self) -> dict[str, str]:
@@ -191,7 +199,9 @@ def load_knowledge(folder: Traversable | None = None) -> Knowledge:
         cards=cards,
         routes=_routes(root, routes),
         medicines=make_medicines(codes, others),
-        resistance=Resistance(resistance, mutations, make_lexicon(reading, mutations, _names_by_drug(codes, resistance))),
+        resistance=Resistance(
+            resistance, mutations, make_lexicon(reading, mutations, _names_by_drug(codes, resistance))
+        ),
     )
     problems += _cross_checks(knowledge)
     if problems:
@@ -211,7 +221,7 @@ def _names_by_drug(codes: Codes, rule: ResistanceRule) -> dict[str, tuple[str, .
     """Every name of drugs.yaml by the drug of the resistance data that it stands for."""
     found: dict[str, tuple[str, ...]] = {}
     for key, drug in codes.drugs.items():
-        found[rule.drug(key)] = (*found.get(rule.drug(key), ()), *drug.names)
+        found[rule.data_drug(key)] = (*found.get(rule.data_drug(key), ()), *drug.names)
     return found
 
 
@@ -310,23 +320,29 @@ def _unknown_names(knowledge: Knowledge, rules: tuple[DrugRule, ...]) -> Iterato
 def _unknown_in_resistance(knowledge: Knowledge) -> Iterator[str]:
     """Names in mappings/resistance that the other files have to know."""
     rule, reading = knowledge.resistance.rule, knowledge.resistance.lexicon.rule
-    for drug in (*rule.drugs, *rule.same_drug, *rule.options.never, *filter(None, (o.not_with for o in rule.options.drugs.values()))):
+    place = "mappings/resistance/interpretation.yaml"
+    for drug in (
+        *rule.drugs,
+        *rule.same_drug,
+        *rule.options.never,
+        *filter(None, (o.not_with for o in rule.options.drugs.values())),
+    ):
         if drug not in knowledge.codes.drugs:
-            yield f"mappings/resistance/interpretation.yaml: drug {drug!r} is not in drugs.yaml; mend the name"
+            yield f"{place}: drug {drug!r} is not in drugs.yaml; mend the name"
     for drug in reading.drugs:
         if drug not in rule.drugs:
             yield f"mappings/resistance/reading.yaml: drugs: {drug!r} is not in interpretation.yaml; mend the name"
     for option in rule.options.drugs.values():
         for analyte in option.counts:
             if analyte not in knowledge.codes.analytes:
-                yield f"mappings/resistance/interpretation.yaml: analyte {analyte!r} is not in analytes.yaml; mend the name"
+                yield f"{place}: analyte {analyte!r} is not in analytes.yaml; mend the name"
     genes = [gene for named in reading.codes.genes.values() for gene in named]
     for gene in (*genes, *(gene for assay in reading.assays for gene in assay.covers)):
         if gene not in knowledge.resistance.mutations.proteins:
             yield f"mappings/resistance/reading.yaml: gene {gene!r} is not in reference.csv; mend the name"
     for assay in reading.assays:
         if assay.cite.source not in knowledge.sources:
-            yield f"mappings/resistance/reading.yaml: assays: {assay.cite.source!r} is not in sources.yaml; mend the name"
+            yield f"mappings/resistance/reading.yaml: assays: source {assay.cite.source!r} is unknown; mend the name"
 
 
 def _hash(root: Traversable) -> str:

@@ -55,8 +55,8 @@ class Protein:
 class Evidence:
     """What the data say of one change, or of changes tested together, for one drug.
 
-    `rule_level` is what the rule gives ("reported resistant" without a number), `level` what is judged by. `low`..`high`
-    are the folds of the `values` used; `reason` says why `level` departs from the rule.
+    `rule_level` is what the rule gives ("reported resistant" without a number), `level` what is judged by;
+    `low`..`high` are the folds of the `values` used; `reason` says why `level` departs from the rule.
     """
 
     rule_level: str

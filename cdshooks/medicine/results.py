@@ -16,9 +16,9 @@ from cdshooks.medicine.orders import short
 from cdshooks.medicine.units import Refusal, convert
 from cdshooks.model import ChartObservation, Concept, Lab, Missing, Quantity, Unused, Why
 
-_WITHDRAWN = frozenset({"entered-in-error", "cancelled"})
+WITHDRAWN = frozenset({"entered-in-error", "cancelled"})
 _NO_RESULT_YET = frozenset({"registered", "specimen-in-process"})
-_SETTLED = frozenset({"final", "amended", "corrected", "appended"})
+SETTLED = frozenset({"final", "amended", "corrected", "appended"})
 _LAST = datetime(9999, 12, 31, tzinfo=UTC)  # results without a date come first: they may be newer than any other
 
 
@@ -108,7 +108,7 @@ def read_lab(
         Unused, observation.ref, f"{analyte.name}{f' of {dated}' if day else ''}", analyte=analyte.key, on=dated
     )
     status, value = observation.status, observation.value
-    if status in _WITHDRAWN:
+    if status in WITHDRAWN:
         return refuse(why=f"was withdrawn ({status})", kind="withdrawn")
     if status in _NO_RESULT_YET and value is None:
         return None
@@ -167,6 +167,6 @@ def _as_number(value: Quantity | str | Concept | None, analyte: Analyte) -> Quan
 
 
 def _status_remark(status: str) -> str:
-    if status in _SETTLED:
+    if status in SETTLED:
         return ""
     return status if status in ("preliminary", "registered") else "status not given"

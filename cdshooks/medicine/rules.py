@@ -600,7 +600,7 @@ class Region(Entry):
 
 
 class Option(Entry):
-    """What may be discussed instead, and which of the patient's values speak to it. Counts in units of analytes.yaml."""
+    """What may be discussed instead, and which of the patient's values speak to it; counts as in analytes.yaml."""
 
     says: str
     kidney: str = ""
@@ -645,7 +645,7 @@ class ResistanceRule(Entry):
     regions: dict[str, tuple[Region, ...]]
     options: Options
 
-    def drug(self, ordered: str) -> str:
+    def data_drug(self, ordered: str) -> str:
         """The drug of the data that an ordered one is."""
         return self.same_drug.get(ordered, ordered)
 

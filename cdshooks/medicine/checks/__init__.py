@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from cdshooks.medicine.case import Case, cases
-from cdshooks.medicine.checks import cidofovir, data_quality, dose, renal_dose, renal_function
+from cdshooks.medicine.checks import cidofovir, data_quality, dose, renal_dose, renal_function, resistance
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.rules import Cite
 from cdshooks.model import Facts, Finding, Indicator
@@ -16,6 +16,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("dose", dose.check),
     ("cidofovir limits", cidofovir.check),
     ("kidney function", renal_function.check),
+    ("resistance", resistance.check),
     ("data quality", data_quality.check),
 )
 
