@@ -18,7 +18,7 @@ from scenario import Scenario, load_scenarios, render
 
 from cdshooks.medicine.interpret import interpret
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.medicine.rules import JudgementRule, KidneyRule, PhaseRule, RenalDoseRule
+from cdshooks.medicine.rules import JudgementRule, KidneyRule, PhaseRule, RenalDoseRule, ResistanceRule
 from cdshooks.model import Order
 from cdshooks.wire.fhir import read_chart
 from cdshooks.wire.hooks import read_call
@@ -60,6 +60,9 @@ def applicable(order: Order, knowledge: Knowledge) -> Iterator[str]:
             continue
         if isinstance(rule, KidneyRule):
             if knowledge.dose_table(order.product.drug, order.route, order.indication):
+                yield rule.id
+        elif isinstance(rule, ResistanceRule):
+            if rule.data_drug(order.product.drug) in rule.drugs:
                 yield rule.id
         elif isinstance(rule, RenalDoseRule) and rule.indication != order.indication:
             continue

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from importlib.resources.abc import Traversable
 from io import StringIO
 from itertools import product
@@ -91,6 +92,7 @@ class Mutations:
     known_codons: Mapping[str, Mapping[str, frozenset[int]]]  # drug -> gene -> codons of resistance
 
 
+@lru_cache(maxsize=4096)
 def codons_of(change: str) -> tuple[int, int] | None:
     """First and last codon of a change as the data write it; None when it is not written so."""
     found = _NAME.fullmatch(change)
@@ -156,18 +158,19 @@ def load_mutations(folder: Traversable, rule: ResistanceRule) -> Mutations:
 
 
 def _rows(folder: Traversable, name: str, needed: str) -> list[dict[str, str]]:
-    place = f"mappings/resistance/{name}"
+    """The needed columns of each row."""
+    place, wanted = f"mappings/resistance/{name}", needed.split()
     try:
-        table = csv.DictReader(StringIO((folder / name).read_text(encoding="utf-8")), strict=True)
-        rows = list(table)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        head, *lines = csv.reader(StringIO((folder / name).read_text(encoding="utf-8")), strict=True)
+    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
         raise KnowledgeError(f"{place}: cannot be read ({type(error).__name__}); put back a UTF-8 CSV file") from error
-    if absent := [column for column in needed.split() if column not in (table.fieldnames or ())]:
+    if absent := [column for column in wanted if column not in head]:
         raise KnowledgeError(f"{place}: column {', '.join(absent)} is missing; add it to the first line")
-    for number, row in enumerate(rows, start=2):
-        if None in row or None in row.values():
+    for number, line in enumerate(lines, start=2):
+        if len(line) != len(head):
             raise KnowledgeError(f"{place}: row {number}: not as many values as columns; quote commas")
-    return rows
+    columns = [head.index(column) for column in wanted]
+    return [dict(zip(wanted, [line[column] for column in columns], strict=True)) for line in lines]
 
 
 def _protein(row: Mapping[str, str], problems: list[str]) -> Protein:
@@ -189,7 +192,7 @@ def _line(
     for partner in filter(None, row["co_mutations"].split(";")):
         gene, _, change = partner.partition(":")
         together.add(Name(gene, change))
-    for name in sorted(together):
+    for name in sorted(together) if len(together) > 1 else together:
         codons = codons_of(name.change)
         if name.gene not in proteins:
             problems.append(f"{place}: gene {name.gene!r} is not in reference.csv; mend the name")
@@ -210,7 +213,7 @@ def _line(
         problems.append(f"{place}: fold {row['fold']!r} is no number above 0; write a decimal or nothing")
     if len(problems) > found:
         return None
-    flags, chosen = set(filter(None, row["flags"].split(";"))), rule.evidence
+    flags, chosen = row["flags"].split(";") if row["flags"] else (), rule.evidence
     return _Line(
         names=frozenset(together),
         drug=row["drug"],
@@ -218,8 +221,8 @@ def _line(
         call=row["reported_call"],
         engineered=row["evidence"] in chosen.engineered,
         study=row["doi"] or row["reference_url"],
-        counts=row["assay"] not in chosen.no_phenotype_assays and not flags & set(chosen.left_out_flags),
-        disputed=bool(flags & set(chosen.call_only_flags)),
+        counts=row["assay"] not in chosen.no_phenotype_assays and not any(f in chosen.left_out_flags for f in flags),
+        disputed=any(flag in chosen.call_only_flags for flag in flags),
     )
 
 

@@ -151,7 +151,7 @@ def level_of(change: Change, resistance: Resistance, drug: str) -> tuple[Level, 
             default.codons[0] <= change.codons[0] and change.codons[1] <= default.codons[1]
         )
         applies = default.gene == change.gene and drug in default.drugs and change.kind in default.kinds and inside
-        if applies and rank(level) < rank("possible"):
+        if applies and (rank(level) < rank("possible") or not found):
             level, why = "possible", f"{default.reason}; {why}"
             cites = (*cites, default.cite)
     return level, why, cites

@@ -157,7 +157,7 @@ def _because(case: Case, verdict: Verdict, indicator: Indicator) -> Iterator[str
     if _disagree(verdict):
         yield "The laboratory's call and the mutation list disagree: both are shown, the worse one decides."
     for result, why in verdict.unsettled[:_LISTED]:
-        yield f"{_named(result)}: {why}. This is not a finding of susceptibility."
+        yield f"{_named(result)}: {why}. This does not exclude resistance."
     for why in dict.fromkeys(f"Not used: {entry.what} {entry.why}." for entry in case.facts.genotypes_unused):
         yield why
     note = rule.drugs[verdict.drug].note
@@ -241,13 +241,15 @@ def _options(case: Case, verdict: Verdict) -> Iterator[str]:
         other = judge(case.facts.genotypes, case.knowledge.resistance, drug)
         level = max((other.level, other.earlier), key=rank) if other else "none"
         if rank(level) >= rank("low"):
-            yield f"{drug}: avoid, {level} resistance in this genotype."
+            yield f"{drug}: avoid, this genotype resists it ({level})."
             continue
         said = {"possible": "possible resistance", "unknown": "effect of the genotype not known"}.get(level, "")
         if not said:
             said = "nothing in this genotype speaks against it"
             said += "" if other and other.seen else " (no change in its genes is reported)"
         remarks = [option.says, *_patient(case, option)]
+        if option.not_with == case.order.product.drug:
+            remarks.append(f"never together with {option.not_with}")
         yield f"{drug}: {said}; {'; '.join(remarks)}."
     for drug, why in rule.options.never.items():
         if drug != case.order.product.drug:
