@@ -396,10 +396,9 @@ class _Walk:
             return
         if self.clear_open and linked:
             self.clear[-1] = [gene]
-        elif self.pending and linked and not all(mention.stated for mention in self.pending):
-            for mention in self.pending:
-                if not mention.stated:
-                    mention.genes, mention.stated = (gene,), True
+        elif linked and (orphans := [mention for mention in (*self.done, *self.pending) if not mention.stated]):
+            for mention in orphans:
+                mention.genes, mention.stated = (gene,), True
             return  # "A594V (UL97), V715M (UL54)": no heading
         else:
             self.clear_open = False
