@@ -327,6 +327,10 @@ def test_an_assay_is_known_by_name(lexicon: Lexicon) -> None:
          ["ganciclovir resistant", "cidofovir resistant", "foscarnet susceptible"]),
         ("Cidofovir: Possible resistance", ["cidofovir possible"]),
         ("Low-level resistance to ganciclovir predicted", ["ganciclovir possible"]),
+        ("low-level GCV resistance", ["ganciclovir possible"]),
+        ("possible ganciclovir resistance detected", ["ganciclovir possible"]),
+        ("high-level GCV resistance", ["ganciclovir resistant"]),
+        ("UL97 codons 590-600: ganciclovir resistance cannot be excluded", ["ganciclovir undetermined"]),
         ("Maribavir: Not determined", ["maribavir undetermined"]),
         ("Ganciclovir resistance: Detected. Foscarnet resistance: Not detected.",
          ["ganciclovir resistant", "foscarnet susceptible"]),
@@ -370,6 +374,10 @@ def test_calls_in_text(text: str, calls: list[str], lexicon: Lexicon) -> None:
 def test_the_value_of_a_drugs_own_result(text: str, says: str, lexicon: Lexicon) -> None:
     reading = read_text(text, lexicon, drugs=("ganciclovir",), of_resistance=True)
     assert told(reading) == {"calls": [f"ganciclovir {says}"]}
+
+
+def test_a_panel_that_says_detected_names_no_drug(lexicon: Lexicon) -> None:
+    assert told(read_text("Detected", lexicon, of_resistance=True)) == {"calls": ["resistant"]}
 
 
 def test_detected_says_nothing_of_susceptibility(lexicon: Lexicon) -> None:

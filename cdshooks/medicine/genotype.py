@@ -201,6 +201,7 @@ def make_lexicon(rule: ReadingRule, mutations: Mutations, drug_names: Mapping[st
         "mixture": rule.mixture,
         "affirmed": rule.affirmed,
         "mutation": rule.mutation,
+        "hedge": rule.hedges,
         "noun": rule.noun,
         "remainder": rule.remainder,
         "listed": rule.listed,
@@ -731,7 +732,7 @@ def _calls(
     made: list[_Said] = []
     waiting: list[str] = []  # drugs named and not yet judged
     open_call: _Said | None = None
-    denying = False
+    denying = hedging = False
     has_drug = any(token.kind == "drug" for token in clause)
     has_change = any(token.kind in (*_CHANGES, "codon", "listed") for token in clause)
     last: _Token | None = None
@@ -766,19 +767,20 @@ def _calls(
         nonlocal waiting
         turned = [entry for entry in made if entry.by_noun]
         for entry in turned:
-            entry.says, entry.by_noun, entry.written = says, False, token.text
-        if not turned and not has_change and waiting and says != "resistant":
-            made.extend(_Said(drug, says, token.text) for drug in waiting)
-            waiting = []
-        elif (
-            not turned
-            and not has_change
-            and coded
-            and not has_drug
-            and not made
-            and (of_resistance or says == "undetermined")
-        ):
-            made.extend(_Said(drug, says, token.text) for drug in coded)
+            entry.by_noun = False
+            if says != "resistant":  # "detected" affirms what was said, possible or not
+                entry.says, entry.written = says, token.text
+        if turned or has_change:
+            return
+        if waiting:
+            if says != "resistant":  # "ganciclovir: detected" may be a mutation or the drug
+                made.extend(_Said(drug, says, token.text) for drug in waiting)
+                waiting = []
+        elif not has_drug and not made and (of_resistance or (coded and says == "undetermined")):
+            if coded:
+                made.extend(_Said(drug, says, token.text) for drug in coded)
+            elif says == "resistant":
+                made.append(_Said("", says, token.text))
 
     for token in clause:
         match token.kind:
@@ -789,12 +791,20 @@ def _calls(
                 else:
                     waiting.append(drug)
             case "resistant" | "possible" | "susceptible":
-                turned_round = {"resistant": "susceptible", "possible": "susceptible", "susceptible": "possible"}
-                assign(turned_round[token.kind] if denying else token.kind, token)
-                denying = False
+                says = token.kind
+                if denying:
+                    says = {"resistant": "susceptible", "possible": "susceptible", "susceptible": "possible"}[says]
+                elif hedging and says == "resistant" and "resistance" in token.text.lower():
+                    says = "possible"
+                assign(says, token)
+                denying = hedging = False
             case "noun":
                 if not lexicon.noun_of.match(said, token.end) and not lexicon.asked.search(said[: token.start]):
-                    assign("susceptible" if denying else "resistant", token, by_noun=not denying)
+                    says = "susceptible" if denying else "possible" if hedging else "resistant"
+                    assign(says, token, by_noun=not denying)
+                    hedging = False
+            case "hedge":
+                hedging = True
             case "undetermined":
                 turn("undetermined", token)
             case "denied" | "none":

@@ -694,6 +694,7 @@ class ReadingRule(Entry):
     drugs: dict[str, tuple[str, ...]]
     calls: CallWords
     brief_undetermined: tuple[str, ...]
+    hedges: tuple[str, ...]
     noun: tuple[str, ...]
     noun_of: tuple[str, ...]
     asked: tuple[str, ...]

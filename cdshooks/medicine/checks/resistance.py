@@ -100,16 +100,18 @@ def _summary(verdict: Verdict, rule: ResistanceRule) -> str:
     called = [entry for entry in verdict.calls if entry.denied_by is None and entry.level != "none"]
     drug = verdict.drug
     if rank(verdict.level) > rank("unknown"):
-        if now and (verdict.together_level == verdict.level or now[0].level == verdict.level):
-            joined = rank(verdict.together_level) > rank(now[0].level) or verdict.together_level == verdict.level
+        if now and rank(now[0].level) >= rank("possible"):
+            joined = verdict.together_level != "none" and verdict.together_level == verdict.level
+            level = verdict.together_level if joined else now[0].level
             shown = [e for e in now if rank(e.level) >= rank("possible")] if joined else now[:1]
             more = len(now) - len(shown[:3])
             names = " + ".join(_shown(entry) for entry in shown[:3]) + (f" and {more} more" if more else "")
-            return f"{names}, {_level(verdict.level)} {drug} resistance ({shown[0].result.when})"
+            lab = "; laboratory: resistant" if any(rank(c.level) > rank(level) for c in called) else ""
+            return f"{names}, {_level(level)} {drug} resistance ({shown[0].result.when}){lab}"
         if called:
             first = max(called, key=lambda entry: rank(entry.level))
             said = "resistance" if first.call.says == "resistant" else "possible resistance"
-            what = f"{drug} {said}" if first.call.drug else "resistance without naming a drug"
+            what = f"{said} to {drug}" if first.call.drug else "resistance without naming a drug"
             return f"laboratory reports {what} ({first.result.when})"
     if earlier := [e for e in verdict.changes if e.denied_by is not None and rank(e.level) >= rank("possible")]:
         old = max(earlier, key=lambda entry: rank(entry.level))
@@ -124,10 +126,11 @@ def _summary(verdict: Verdict, rule: ResistanceRule) -> str:
         return f"{drug} resistance not determined ({called[0].result.when})"
     if verdict.unsettled:
         result, why = verdict.unsettled[0]
-        if "could not be read" in why or "cannot be read" in why:
-            return f"a resistance result could not be read ({result.when})"
-        short = why if len(why) <= 70 else f"resistance to {drug} is not excluded by the result"
-        return f"{short} ({result.when})"
+        if why.endswith("not excluded"):
+            return f"{drug} resistance is not excluded, codons not read ({result.when})"
+        if "not determined" in why and len(why) <= 60:
+            return f"{why} ({result.when})"
+        return f"a resistance result could not be read ({result.when})"
     return f"{drug} resistance results disagree"
 
 
