@@ -67,9 +67,12 @@ def result(text: str, knowledge: Knowledge, on: date | None = date(2026, 11, 14)
 # --------------------------------------------------------------------------------------------------------------------
 # Properties
 
-KNOWN = ("UL97 A594V", "UL97 C592G", "UL97 H411Y", "UL97 C480F", "UL97 D605E", "UL97 K640R", "UL97 A594S",
-         "UL97 L595del", "UL54 V526L", "UL54 A834P", "UL54 N685S", "UL54 P522S", "UL54 L501F", "UL54 S585A", "UL54 L802M", "UL27 R233S",
-         "UL56 C325Y", "UL56 R369K", "UL56 L257I", "UL56 V236L", "UL51 A95V", "UL89 T350M")  # fmt: skip
+KNOWN = (
+    *(f"UL97 {change}" for change in "A594V C592G H411Y C480F D605E K640R A594S L595del".split()),
+    *(f"UL54 {change}" for change in "V526L A834P N685S P522S L501F S585A L802M".split()),
+    *(f"UL56 {change}" for change in "C325Y R369K L257I V236L".split()),
+    *("UL27 R233S", "UL51 A95V", "UL89 T350M"),
+)
 RESISTANT = ("UL97 A594V", "UL97 C592G", "UL54 A834P", "UL54 V526L", "UL97 T409M", "UL56 C325Y", "UL97 A591V")
 OTHER_TEXT = ("UL97: none detected", "UL54: none detected", "Ganciclovir: Resistant", "Ganciclovir: Susceptible",
               "Foscarnet: Possible resistance", "UL97 not determined", "no UL97 A594V detected", "V594A")  # fmt: skip

@@ -791,12 +791,12 @@ def _calls(
                 else:
                     waiting.append(drug)
             case "resistant" | "possible" | "susceptible":
-                says = token.kind
+                said_so: str = token.kind
                 if denying:
-                    says = {"resistant": "susceptible", "possible": "susceptible", "susceptible": "possible"}[says]
-                elif hedging and says == "resistant" and "resistance" in token.text.lower():
-                    says = "possible"
-                assign(says, token)
+                    said_so = "possible" if said_so == "susceptible" else "susceptible"
+                elif hedging and said_so == "resistant" and lexicon.rule.noun[0] in token.text.lower():
+                    said_so = "possible"
+                assign(said_so, token)
                 denying = hedging = False
             case "noun":
                 if not lexicon.noun_of.match(said, token.end) and not lexicon.asked.search(said[: token.start]):
