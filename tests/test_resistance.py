@@ -68,9 +68,9 @@ def result(text: str, knowledge: Knowledge, on: date | None = date(2026, 11, 14)
 # Properties
 
 KNOWN = (
-    *(f"UL97 {change}" for change in "A594V C592G H411Y C480F D605E K640R A594S L595del".split()),
-    *(f"UL54 {change}" for change in "V526L A834P N685S P522S L501F S585A L802M".split()),
-    *(f"UL56 {change}" for change in "C325Y R369K L257I V236L".split()),
+    *(f"UL97 {change}" for change in ["A594V", "C592G", "H411Y", "C480F", "D605E", "K640R", "A594S", "L595del"]),
+    *(f"UL54 {change}" for change in ["V526L", "A834P", "N685S", "P522S", "L501F", "S585A", "L802M"]),
+    *(f"UL56 {change}" for change in ["C325Y", "R369K", "L257I", "V236L"]),
     *("UL27 R233S", "UL51 A95V", "UL89 T350M"),
 )
 RESISTANT = ("UL97 A594V", "UL97 C592G", "UL54 A834P", "UL54 V526L", "UL97 T409M", "UL56 C325Y", "UL97 A591V")
