@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, tzinfo
 from decimal import Decimal
-from functools import partial, reduce
+from functools import lru_cache, partial, reduce
 
 from cdshooks.medicine.dates import day_of, is_partial
 from cdshooks.medicine.genotype import merged, plain, read_text
@@ -163,6 +163,7 @@ def _names_a_gene(value: Quantity | str | Concept | None, resistance: Resistance
     return any(gene in resistance.mutations.proteins for gene in resistance.lexicon.genes_in(text))
 
 
+@lru_cache(maxsize=4096)  # the same codes come again and again
 def _asked(code: Concept, knowledge: Knowledge, *, inside: bool = False) -> _Asked | None:
     """What a code asks for, None when it is no resistance result. `inside` a panel the name of a drug is enough."""
     lexicon, proteins = knowledge.resistance.lexicon, knowledge.resistance.mutations.proteins

@@ -164,7 +164,7 @@ def _because(case: Case, verdict: Verdict, indicator: Indicator) -> Iterator[str
     for why in dict.fromkeys(f"Not used: {entry.what} {entry.why}." for entry in case.facts.genotypes_unused):
         yield why
     note = rule.drugs[verdict.drug].note
-    if note and any(rank(entry.level) >= rank("possible") for entry in verdict.changes):
+    if note and indicator > Indicator.INFO:
         yield note
     if indicator > Indicator.INFO:
         yield from _options(case, verdict)
