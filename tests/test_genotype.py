@@ -80,6 +80,8 @@ A594V = (
     "UL97: A594V detected; no other mutations",
     "No mutations other than A594V detected",
     "UL97 A594V, otherwise wild type",
+    "UL97 mutation at codon 594: A594V",
+    "UL97 mutation detected. A594V.",
 )
 
 

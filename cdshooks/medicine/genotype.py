@@ -265,15 +265,13 @@ def read_text(
         walk.close()
         heading = walk.genes
         read = walk.reading()
-        if any(token.kind == "drug" for token in clause) or (
-            drugs and not genes
-        ):  # it speaks of a drug, not of all genes
-            read = replace(
-                read, clear=tuple(filter(None, read.clear)), failed=tuple(entry for entry in read.failed if entry[0])
-            )
+        of_a_drug = any(token.kind == "drug" for token in clause) or (bool(drugs) and not genes)
+        if of_a_drug:  # then it does not speak of all genes
+            failed = tuple(entry for entry in read.failed if entry[0])
+            read = replace(read, clear=tuple(filter(None, read.clear)), failed=failed)
         found = merged(found, read)
         found = merged(found, _calls(said, clause, lexicon, drugs, heading, of_resistance=of_resistance))
-    found = _without_empty_calls(found)
+    found = _without_repetition(_without_empty_calls(found))
     if coded and len(said) <= _LIST_TEXT:
         found = merged(found, Reading(unread=tuple(_left_over(said, tokens))))
     covered = tuple(
@@ -301,6 +299,19 @@ def _without_empty_calls(found: Reading) -> Reading:
     if any(call.drug for call in found.calls) or found.changes:
         return replace(found, calls=tuple(call for call in found.calls if call.drug))
     return found
+
+
+def _without_repetition(found: Reading) -> Reading:
+    """A bare "codon 594", or a mutation not named, tells nothing beside the change that it speaks of."""
+    named = {(change.gene, change.codons[0]) for change in found.changes if change.kind not in ("codon", "unnamed")}
+    genes = {gene for gene, _ in named}
+    kept = tuple(
+        change
+        for change in found.changes
+        if not (change.kind == "codon" and (change.gene, change.codons[0]) in named)
+        and not (change.kind == "unnamed" and change.gene in genes)
+    )
+    return replace(found, changes=kept)
 
 
 def _left_over(said: str, tokens: list[_Token]) -> Iterator[str]:
