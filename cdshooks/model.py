@@ -184,6 +184,16 @@ class ChartOrder(Protocol):
         """The resource itself, never changed."""
 
 
+@dataclass(frozen=True, slots=True)
+class ChartComponent:
+    """One component of an Observation: a result of its own beside the others."""
+
+    code: Concept
+    value: Quantity | str | Concept | None
+    interpretation: tuple[Concept, ...] = ()
+    absent_reason: str = ""
+
+
 class ChartObservation(Protocol):
     """An Observation as sent; its fields are read when somebody asks. Dates are FHIR date texts."""
 
@@ -228,6 +238,18 @@ class ChartObservation(Protocol):
         """Why there is no value, in words."""
 
     @property
+    def code(self) -> Concept:
+        """What was looked at, with displays and text."""
+
+    @property
+    def components(self) -> tuple[ChartComponent, ...]:
+        """The components."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Free text."""
+
+    @property
     def raw(self) -> Mapping[str, Any]:
         """The resource itself, never changed."""
 
@@ -248,6 +270,13 @@ class ChartEvent:
     kind: str = ""  # of an allergy: "allergy" or "intolerance"
     criticality: str = ""  # of an allergy: "low", "high", ...
     severities: tuple[str, ...] = ()  # of its reactions: "mild", "moderate", "severe"
+    issued: str = ""  # of a report
+    texts: tuple[
+        str, ...
+    ] = ()  # of a report, beside its conclusion: coded conclusions, readable attachments, result names
+    closed: tuple[str, ...] = ()  # content types of its attachments that are no text
+    observations: tuple[ChartObservation, ...] = ()  # results inside the report
+    results: tuple[str, ...] = ()  # references to results beside it
 
 
 @dataclass(frozen=True, slots=True)
@@ -470,6 +499,74 @@ class Allergy:
     intolerance: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of one viral gene, named as the data name it: A594V, E22*, del595-603; else in words ("codon 594")."""
+
+    gene: str
+    change: str
+    codons: tuple[int, int]  # first and last
+    kind: str  # substitution, stop, deletion, insertion, frameshift, codon, unnamed
+    written: str
+    mixture: str = ""  # "mixture with wild type", "mixture"
+    share: str = ""  # "23 %"
+    inferred: bool = False  # the gene is not stated and follows from the name
+
+    @property
+    def name(self) -> str:
+        """Gene and change."""
+        return f"{self.gene} {self.change}"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a laboratory says of a drug: resistant, possible, susceptible, undetermined; drug "" when none is named."""
+
+    drug: str
+    says: str
+    written: str
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """The codons of a gene that were read."""
+
+    gene: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the text of a resistance result says. A gene "" means that none is named."""
+
+    changes: tuple[Change, ...] = ()
+    absent: tuple[Change, ...] = ()  # named, and said not to be there
+    calls: tuple[Call, ...] = ()
+    clear: tuple[str, ...] = ()  # genes in which nothing was found
+    failed: tuple[tuple[str, str], ...] = ()  # (gene, words): not determined
+    covered: tuple[Coverage, ...] = ()
+    unread: tuple[str, ...] = ()  # looks like a finding, with the reason why it is none
+
+
+@dataclass(frozen=True, slots=True)
+class Genotype:
+    """One resistance result of this patient, read. `genes` and `drugs` are what its code asks for, () for no limit."""
+
+    ref: str
+    what: str  # how a card names it
+    on: date | None
+    remark: str  # "preliminary", "undated"
+    reading: Reading
+    genes: tuple[str, ...] = ()
+    drugs: tuple[str, ...] = ()
+
+    @property
+    def when(self) -> str:
+        """The date, or that there is none."""
+        return self.on.isoformat() if self.on else "undated"
+
+
 class Results(Protocol):
     """The results of one analyte, newest first, looked at only as far as a check needs."""
 
@@ -511,6 +608,8 @@ class Facts:
     history: tuple[Order, ...] = ()  # orders of CMV antivirals that are over or on hold
     allergies: tuple[Allergy, ...] = ()
     words: Mapping[str, Words] = field(default_factory=dict)  # by test
+    genotypes: tuple[Genotype, ...] = ()  # resistance results, newest first
+    genotypes_unused: tuple[Unused, ...] = ()
     refused: tuple[tuple[ChartOrder, str, str, str], ...] = ()  # (order, drug, what it is called, why not judged)
 
     def newest(self, analyte: str) -> Lab | Missing:

@@ -7,6 +7,7 @@ word cannot make a case weaker.
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -176,11 +177,8 @@ def load_scenarios(folder: Path = FOLDER) -> tuple[Scenario, ...]:
 def _scenario(entry: Mapping[str, Any], path: Path) -> Scenario:
     _only(entry, "scenario hand given when then claims", path.name)
     place = f"{path.name}: {entry['scenario']}"
-    _only(
-        entry["given"],
-        "today patient labs conditions procedures allergies medications labs_under also_sent background",
-        place,
-    )
+    known = "today patient labs genotypes reports conditions procedures allergies medications labs_under also_sent"
+    _only(entry["given"], f"{known} background", place)
     for card in entry["then"]:
         _only(card, "topic indicator says never suggests creates removes order phase", place)
     return Scenario(
@@ -321,7 +319,11 @@ def _prefetch(scenario: Scenario, release: str) -> Json:
         _put(found, "allergies", allergies)
     else:
         found["allergies"] = bundle([_allergy(entry, f"all-{i}", release) for i, entry in enumerate(allergies, 1)])
-    _put(found, "reports", "none on file")
+    reports = given.get("reports", "none on file")
+    if isinstance(reports, str):
+        _put(found, "reports", reports)
+    else:
+        found["reports"] = bundle([_report(entry, f"report-{i}") for i, entry in enumerate(reports, 1)])
     return found | dict(given.get("also_sent", {}))
 
 
@@ -354,6 +356,8 @@ def _labs_into(found: Json, scenario: Scenario, release: str) -> None:
     groups: dict[str, list[Json]] = {group: [] for group in GROUPS}
     for i, lab in enumerate((*measured, *_listed(labs)), 1):
         groups[LABS[lab["name"]][1]].append(_observation(lab, f"obs-{i}", release))
+    for i, genotype in enumerate(scenario.given.get("genotypes", ()), 1):
+        groups["virology"].append(_genotype(genotype, f"geno-{i}", release))
     if isinstance(labs, str):
         for group in GROUPS:
             _put(found, group, labs)
@@ -394,6 +398,77 @@ def _observation(lab: Mapping[str, Any], identifier: str, release: str) -> Json:
         found["effectiveDateTime"] = str(lab.get("at", lab.get("date")))
     if "issued" in lab:
         found["issued"] = str(lab["issued"])
+    return found
+
+
+def _genotype(entry: Mapping[str, Any], identifier: str, release: str) -> Json:
+    """A resistance result: one Observation, with components where it is a panel or a variant."""
+    _only(entry, f"{_RESULT_KEYS} date status of components note no_result_because", f"genotype {entry.get('name')}")
+    found: Json = {
+        "resourceType": "Observation",
+        "id": identifier,
+        "status": entry.get("status", "final"),
+        "subject": {"reference": f"Patient/{_subject(entry)}"},
+    }
+    found |= _resistance_result(entry, release)
+    if "date" in entry:
+        found["effectiveDateTime"] = str(entry["date"])
+    if "components" in entry:
+        found["component"] = [_resistance_result(part, release) for part in entry["components"]]
+    if "note" in entry:
+        notes = {"DSTU2": {"comments": entry["note"]}, "STU3": {"comment": entry["note"]}}
+        found |= notes.get(release, {"note": [{"text": entry["note"]}]})
+    if "no_result_because" in entry:
+        found["dataAbsentReason"] = {"text": entry["no_result_because"]}
+    return found
+
+
+_RESULT_KEYS = "name loinc result words answer interpretation number"
+
+
+def _resistance_result(entry: Mapping[str, Any], release: str) -> Json:
+    """Code and value: `result` is a string, `words` a concept with text, `answer` a LOINC answer code."""
+    if unknown := entry.keys() - set(f"{_RESULT_KEYS} date status of components note no_result_because".split()):
+        raise ValueError(f"genotype: unknown key {', '.join(sorted(unknown))}")
+    code: Json = {"text": entry["name"]} if "name" in entry else {}
+    if "loinc" in entry:
+        code["coding"] = [{"system": _LOINC, "code": str(entry["loinc"])}]
+    found: Json = {"code": code}
+    if "result" in entry:
+        found["valueString"] = entry["result"]
+    if "number" in entry:
+        found["valueQuantity"] = _quantity(str(entry["number"]))
+    if "words" in entry or "answer" in entry:
+        found["valueCodeableConcept"] = {"text": entry["words"]} if "words" in entry else {}
+        if "answer" in entry:
+            found["valueCodeableConcept"]["coding"] = [{"system": _LOINC, "code": entry["answer"]}]
+    if "interpretation" in entry:
+        system = f"{_TERMINOLOGY}/v3-ObservationInterpretation"
+        interpretation = {"coding": [{"system": system, "code": entry["interpretation"]}]}
+        found["interpretation"] = interpretation if release in ("DSTU2", "STU3") else [interpretation]
+    return found
+
+
+def _report(entry: Mapping[str, Any], identifier: str) -> Json:
+    _only(entry, "name loinc date status of conclusion attachment attachment_type results", f"report {entry['name']}")
+    found: Json = {
+        "resourceType": "DiagnosticReport",
+        "id": identifier,
+        "status": entry.get("status", "final"),
+        "code": {"text": entry["name"]},
+        "subject": {"reference": f"Patient/{_subject(entry)}"},
+    }
+    if "loinc" in entry:
+        found["code"]["coding"] = [{"system": _LOINC, "code": str(entry["loinc"])}]
+    if "date" in entry:
+        found["effectiveDateTime"] = str(entry["date"])
+    if "conclusion" in entry:
+        found["conclusion"] = entry["conclusion"]
+    if "attachment" in entry:
+        data = b64encode(str(entry["attachment"]).encode()).decode()
+        found["presentedForm"] = [{"contentType": entry.get("attachment_type", "text/plain"), "data": data}]
+    if "results" in entry:
+        found["result"] = [{"reference": reference} for reference in entry["results"]]
     return found
 
 

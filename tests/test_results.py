@@ -12,7 +12,7 @@ import pytest
 from cdshooks.medicine.codes import Analyte
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.results import AnalyteResults, read_lab
-from cdshooks.model import Concept, Lab, Missing, Quantity, Unused, Why
+from cdshooks.model import ChartComponent, Concept, Lab, Missing, Quantity, Unused, Why
 
 TODAY = date(2026, 11, 21)
 UTC_ZONE = ZoneInfo("UTC")
@@ -33,8 +33,11 @@ class Observed:
     other_value: str | Concept | None = None
     subject: str = ""
     absent_reason: str = ""
+    code: Concept = field(default_factory=Concept)
     name: str = ""
     interpretation: tuple[Concept, ...] = ()
+    components: tuple[ChartComponent, ...] = ()
+    notes: tuple[str, ...] = ()
     codes: tuple[tuple[str, str], ...] = ()
     raw: Mapping[str, Any] = field(default_factory=dict)
     reads: int = 0

@@ -20,6 +20,8 @@ from cdshooks.medicine.interpret import interpret
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.rules import (
     CareRule,
+    CidofovirRule,
+    DoseRule,
     DuplicateRule,
     InteractionLimits,
     InteractionRule,
@@ -28,6 +30,7 @@ from cdshooks.medicine.rules import (
     MonitoringRule,
     PhaseRule,
     RenalDoseRule,
+    ResistanceRule,
     SiteRule,
     ToxicityRule,
 )
@@ -79,6 +82,9 @@ def applicable(order: Order, knowledge: Knowledge) -> Iterator[str]:
         elif isinstance(rule, KidneyRule):
             if knowledge.dose_table(order.product.drug, order.route, order.indication):
                 yield rule.id
+        elif isinstance(rule, ResistanceRule):
+            if rule.data_drug(order.product.drug) in rule.drugs:
+                yield rule.id
         elif isinstance(rule, RenalDoseRule) and rule.indication != order.indication:
             continue
         elif isinstance(rule, MonitoringRule | ToxicityRule):
@@ -87,7 +93,11 @@ def applicable(order: Order, knowledge: Knowledge) -> Iterator[str]:
         elif isinstance(rule, CareRule):
             if order.product.drug in rule.about:
                 yield rule.id
-        elif not isinstance(rule, SiteRule) and rule.drug == order.product.drug and order.route in rule.routes:
+        elif (
+            isinstance(rule, RenalDoseRule | DoseRule | CidofovirRule)
+            and rule.drug == order.product.drug
+            and order.route in rule.routes
+        ):
             yield rule.id
 
 

@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 
 from cdshooks.medicine.codes import Analyte, Codes, Meaning
 from cdshooks.medicine.dates import day_of, is_partial
+from cdshooks.medicine.genotype_results import read_genotypes
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.orders import ORDER_IS_OVER, ends_on, is_order, read_order, route_given, short, starts_on
 from cdshooks.medicine.phase import phase_assumed
@@ -74,7 +75,10 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, *, 
     unused = list(chart.unused)
     said = {id(entry) for entry, *_ in refused}  # these have a card of their own
     unused += _of_strangers((entry for entry in others if id(entry) not in said), chart.patient_id)
-    results, words = _results(chart, knowledge, today, zone, unused)
+    no_numbers: list[ChartObservation] = []
+    results, words = _results(chart, knowledge, today, zone, unused, no_numbers)
+    sent = frozenset(observation.ref for observation in no_numbers)
+    genotypes = read_genotypes(no_numbers, chart.events, chart.patient_id, sent, knowledge, today, zone)
     problems = tuple(_problems(chart, knowledge, today, zone, unused))
     born, sex = _person(chart.patient, today, zone, unused)
     assumed = None
@@ -97,6 +101,8 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, *, 
         words=words,
         problems=problems,
         unused=tuple(unused),
+        genotypes=genotypes[0],
+        genotypes_unused=genotypes[1],
         medicines={p.drug: p.name for p in prescriptions if p.systemic and p.state in _NOW},
         on_hold={p.drug: p.name for p in prescriptions if p.systemic and p.state is OrderState.PAUSED},
         medicines_gap=_unseen(chart.medications),
@@ -215,11 +221,16 @@ def _person(
 
 
 def _results(
-    chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, unused: list[Unused]
+    chart: Chart,
+    knowledge: Knowledge,
+    today: date,
+    zone: tzinfo,
+    unused: list[Unused],
+    no_numbers: list[ChartObservation],
 ) -> tuple[dict[str, AnalyteResults], dict[str, TestResults]]:
     """This patient's results: those with a number by analyte, those in words by test.
 
-    Those of others are counted into `unused` and never read.
+    What is no analyte goes into `no_numbers` as well. Results of others are counted into `unused` and never read.
     """
     codes = knowledge.codes
     found: dict[str, list[tuple[ChartObservation, str]]] = {key: [] for key in codes.analytes}
@@ -238,7 +249,9 @@ def _results(
         concept, mapped, named = meaning[sent]
         if mapped:
             found[mapped[0].key].append((observation, mapped[1]))
-        elif tests := in_words.keys() & named or (codes.test_named(observation.name) if not named else set()):
+            continue
+        no_numbers.append(observation)
+        if tests := in_words.keys() & named or (codes.test_named(observation.name) if not named else set()):
             for key in tests:
                 in_words[key].append(observation)
         elif not named and (key := codes.analyte_named(concept, observation.name)):

@@ -7,7 +7,7 @@ A wrong file raises `KnowledgeError` that names every problem with file, place a
 import csv
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -19,7 +19,9 @@ from pydantic import BaseModel, ValidationError
 from cdshooks.errors import KnowledgeError
 from cdshooks.medicine.codes import Codes, load_codes
 from cdshooks.medicine.dosage.words import DoseWords, load_dose_words
+from cdshooks.medicine.genotype import Lexicon, make_lexicon
 from cdshooks.medicine.medicines import Medicines, make_medicines
+from cdshooks.medicine.mutations import Mutations, load_mutations
 from cdshooks.medicine.overlay import Overlay
 from cdshooks.medicine.rules import (
     KINDS,
@@ -41,7 +43,9 @@ from cdshooks.medicine.rules import (
     OtherDrugs,
     PhaseRule,
     PregnancyRule,
+    ReadingRule,
     RenalDoseRule,
+    ResistanceRule,
     RouteRule,
     Rule,
     SafetyRule,
@@ -94,6 +98,15 @@ def _routes(root: Traversable, rule: RouteRule) -> Routes:
     return Routes(by_code, by_text, frozenset(rule.local) | {"local"}, frozenset(rule.absorbed))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Resistance:
+    """What mappings/resistance holds: the rule, the published mutations, and the words in which results come."""
+
+    rule: ResistanceRule
+    mutations: Mutations
+    lexicon: Lexicon
+
+
 @dataclass(frozen=True, eq=False)
 class Knowledge:
     """All knowledge, loaded and checked. `version` is a short hash over the folder, and over a site's own values."""
@@ -122,6 +135,7 @@ class Knowledge:
     flowsheet: FlowsheetRule
     routes: Routes
     medicines: Medicines
+    resistance: Resistance
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -129,7 +143,7 @@ class Knowledge:
         dosing: tuple[Rule, ...] = (*self.renal_dose, *self.dose, *self.cidofovir)
         watching: tuple[Rule, ...] = (*self.monitoring, *self.toxicity)
         between_drugs: tuple[Rule, ...] = (*self.interactions, self.interaction_limits, self.duplicates)
-        standing: tuple[Rule, ...] = (self.kidney, self.judgement, self.phases, self.site)
+        standing: tuple[Rule, ...] = (self.resistance.rule, self.kidney, self.judgement, self.phases, self.site)
         return (*dosing, *watching, *between_drugs, *self.care, *standing)
 
     @property
@@ -149,7 +163,10 @@ class Knowledge:
             "procedures": f"Procedure?patient={patient}",
             "reports": f"DiagnosticReport?patient={patient}&category=LAB&_sort=-date&_count=50",
         }
-        for group, codes in self.codes.loinc_by_group.items():
+        resistance = self.resistance.lexicon.rule.codes
+        further = {"virology": tuple(dict.fromkeys((*resistance.genes, *resistance.variants)))}
+        for group, known in self.codes.loinc_by_group.items():
+            codes = dict.fromkeys((*known, *further.get(group, ())))
             listed = ",".join(f"http://loinc.org|{code}" for code in codes)
             queries[group] = f"Observation?patient={patient}&code={listed}&_sort=-date&_count=100"
         return queries
@@ -195,6 +212,8 @@ def load_knowledge(folder: Traversable | None = None, overlay: Path | None = Non
     others = _load(OtherDrugs, read_yaml(root / "other_drugs.yaml"), "mappings/other_drugs.yaml", problems)
     limits = _only(InteractionLimits, rules, problems)
     duplicates = _only(DuplicateRule, rules, problems)
+    resistance = _resistance_file(root, ResistanceRule, "interpretation.yaml", problems)
+    reading = _resistance_file(root, ReadingRule, "reading.yaml", problems)
     codes = load_codes(root)
     words = load_dose_words(root)
     problems += own.left()
@@ -202,8 +221,9 @@ def load_knowledge(folder: Traversable | None = None, overlay: Path | None = Non
         raise KnowledgeError("\n".join(problems))
     if kidney is None or judgement is None or phases is None or site is None or problems:
         raise KnowledgeError("\n".join(problems))
-    if cards is None or routes is None or others is None or sheet is None:
+    if cards is None or routes is None or others is None or sheet is None or resistance is None or reading is None:
         raise KnowledgeError("\n".join(problems))
+    mutations = load_mutations(root / "resistance", resistance)
     knowledge = Knowledge(
         version=_hash(root) + (f"+site.{own.version}" if own.version else ""),
         sources=sources,
@@ -229,11 +249,27 @@ def load_knowledge(folder: Traversable | None = None, overlay: Path | None = Non
         flowsheet=sheet,
         routes=_routes(root, routes),
         medicines=make_medicines(codes, others),
+        resistance=Resistance(
+            resistance, mutations, make_lexicon(reading, mutations, _names_by_drug(codes, resistance))
+        ),
     )
     problems += _cross_checks(knowledge)
     if problems:
         raise KnowledgeError("\n".join(problems))
     return knowledge
+
+
+def _resistance_file(root: Traversable, model: type[_Model], name: str, problems: list[str]) -> _Model | None:
+    value = read_yaml(root / "resistance" / name, f"mappings/resistance/{name}")
+    return _load(model, value, f"mappings/resistance/{name}", problems)
+
+
+def _names_by_drug(codes: Codes, rule: ResistanceRule) -> dict[str, tuple[str, ...]]:
+    """Every name of drugs.yaml by the drug of the resistance data that it stands for."""
+    found: dict[str, tuple[str, ...]] = {}
+    for key, drug in codes.drugs.items():
+        found[rule.data_drug(key)] = (*found.get(rule.data_drug(key), ()), *drug.names)
+    return found
 
 
 def _load(model: type[_Model], value: Any, place: str, problems: list[str]) -> _Model | None:
@@ -272,7 +308,7 @@ def _rule_files(folder: Traversable, place: str, own: Overlay, problems: list[st
                 yield rule
 
 
-def _only(model: type[_Model], rules: list[DrugRule], problems: list[str]) -> _Model | None:
+def _only(model: type[_Model], rules: Sequence[DrugRule | CareRule], problems: list[str]) -> _Model | None:
     """The one rule of a kind of which there has to be one."""
     found = [rule for rule in rules if isinstance(rule, model)]
     if len(found) != 1:
@@ -315,6 +351,7 @@ def _cross_checks(knowledge: Knowledge) -> list[str]:
     problems += _unknown_names(knowledge, dosing)
     problems += _unwatched(knowledge)
     problems += _unknown_in_care(knowledge)
+    problems += _unknown_in_resistance(knowledge)
     taken: dict[tuple[str, str, str], str] = {}
     for table in knowledge.renal_dose:
         for route in table.routes:
@@ -474,6 +511,34 @@ def _names_in(rule: CareRule) -> Iterator[tuple[str, str]]:
     for what, names in used:
         for name in names:
             yield what, name
+
+
+def _unknown_in_resistance(knowledge: Knowledge) -> Iterator[str]:
+    """Names in mappings/resistance that the other files have to know."""
+    rule, reading = knowledge.resistance.rule, knowledge.resistance.lexicon.rule
+    place = "mappings/resistance/interpretation.yaml"
+    for drug in (
+        *rule.drugs,
+        *rule.same_drug,
+        *rule.options.never,
+        *filter(None, (o.not_with for o in rule.options.drugs.values())),
+    ):
+        if drug not in knowledge.codes.drugs:
+            yield f"{place}: drug {drug!r} is not in drugs.yaml; mend the name"
+    for drug in reading.drugs:
+        if drug not in rule.drugs:
+            yield f"mappings/resistance/reading.yaml: drugs: {drug!r} is not in interpretation.yaml; mend the name"
+    for option in rule.options.drugs.values():
+        for analyte in option.counts:
+            if analyte not in knowledge.codes.analytes:
+                yield f"{place}: analyte {analyte!r} is not in analytes.yaml; mend the name"
+    genes = [gene for named in reading.codes.genes.values() for gene in named]
+    for gene in (*genes, *(gene for assay in reading.assays for gene in assay.covers)):
+        if gene not in knowledge.resistance.mutations.proteins:
+            yield f"mappings/resistance/reading.yaml: gene {gene!r} is not in reference.csv; mend the name"
+    for assay in reading.assays:
+        if assay.cite.source not in knowledge.sources:
+            yield f"mappings/resistance/reading.yaml: assays: source {assay.cite.source!r} is unknown; mend the name"
 
 
 def _hash(root: Traversable) -> str:

@@ -17,9 +17,9 @@ from cdshooks.medicine.units import Refusal, convert
 from cdshooks.model import ChartObservation, Concept, Lab, Missing, Quantity, Said, Unused, Why
 
 UNCODED = "uncoded"  # kind of a result that is known by its name alone
-_WITHDRAWN = frozenset({"entered-in-error", "cancelled"})
+WITHDRAWN = frozenset({"entered-in-error", "cancelled"})
 _NO_RESULT_YET = frozenset({"registered", "specimen-in-process"})
-_SETTLED = frozenset({"final", "amended", "corrected", "appended"})
+SETTLED = frozenset({"final", "amended", "corrected", "appended"})
 _LAST = datetime(9999, 12, 31, tzinfo=UTC)  # results without a date come first: they may be newer than any other
 
 
@@ -144,7 +144,7 @@ def read_words(observation: ChartObservation, test: Test, today: date, zone: tzi
     day = day_of(when, zone)
     dated = day.isoformat() if day else ""
     refuse = partial(Unused, observation.ref, f"{test.name}{f' of {dated}' if day else ''}", analyte=test.key, on=dated)
-    if observation.status in _WITHDRAWN:
+    if observation.status in WITHDRAWN:
         return refuse(why=f"was withdrawn ({observation.status})", kind="withdrawn")
     value = observation.value
     words = [value] if isinstance(value, str) else list(value.words) if isinstance(value, Concept) else []
@@ -184,7 +184,7 @@ def read_lab(
     status, value = observation.status, observation.value
     if kind == UNCODED:
         return refuse(why=f'is named "{short(observation.name, 30)}" and has no code that is known here', kind=UNCODED)
-    if status in _WITHDRAWN:
+    if status in WITHDRAWN:
         return refuse(why=f"was withdrawn ({status})", kind="withdrawn")
     if status in _NO_RESULT_YET and value is None:
         return None
@@ -243,6 +243,6 @@ def _as_number(value: Quantity | str | Concept | None, analyte: Analyte) -> Quan
 
 
 def _status_remark(status: str) -> str:
-    if status in _SETTLED:
+    if status in SETTLED:
         return ""
     return status if status in ("preliminary", "registered") else "status not given"

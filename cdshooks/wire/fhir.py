@@ -5,10 +5,13 @@ them. Known deviations (an object where FHIR wants an array, nulls, Bundles with
 be read becomes a named gap, never a default. `violations` asks `fhir.resources` about the resources that matter.
 """
 
+import base64
+import binascii
 import re
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from functools import cache, cached_property
+from html import unescape
 from importlib import import_module
 from typing import Any
 
@@ -16,6 +19,7 @@ from pydantic import ValidationError
 
 from cdshooks.model import (
     Chart,
+    ChartComponent,
     ChartEvent,
     ChartPatient,
     Coding,
@@ -218,25 +222,11 @@ class FhirObservation:
 
     @property
     def value(self) -> Quantity | str | Concept | None:  # noqa: D102
-        resource = self.raw
-        if "valueQuantity" in resource:
-            found = _quantity(resource["valueQuantity"])
-            given = _object(resource["valueQuantity"]).get("value")
-            return str(given)[:40] if found is None and given is not None else found
-        if "valueString" in resource:
-            return _text(resource["valueString"])
-        if "valueCodeableConcept" in resource:
-            return read_concept(resource["valueCodeableConcept"])
-        number = _number(resource.get("valueInteger", resource.get("valueDecimal")))
-        return Quantity(number) if number is not None else None
+        return _value(self.raw)
 
     @property
     def name(self) -> str:  # noqa: D102
         return " ".join(read_concept(self.raw.get("code")).words[:1])
-
-    @property
-    def interpretation(self) -> tuple[Concept, ...]:  # noqa: D102
-        return tuple(map(read_concept, objects(self.raw.get("interpretation"))))
 
     @property
     def effective(self) -> str:  # noqa: D102
@@ -256,7 +246,112 @@ class FhirObservation:
 
     @property
     def absent_reason(self) -> str:  # noqa: D102
-        return " ".join(read_concept(self.raw.get("dataAbsentReason")).words[:1])
+        return _absent_reason(self.raw)
+
+    @property
+    def code(self) -> Concept:  # noqa: D102
+        return read_concept(self.raw.get("code"))
+
+    @property
+    def interpretation(self) -> tuple[Concept, ...]:  # noqa: D102
+        return tuple(map(read_concept, objects(self.raw.get("interpretation"))))
+
+    @property
+    def components(self) -> tuple[ChartComponent, ...]:  # noqa: D102
+        return tuple(
+            ChartComponent(
+                code=read_concept(part.get("code")),
+                value=_value(part),
+                interpretation=tuple(map(read_concept, objects(part.get("interpretation")))),
+                absent_reason=_absent_reason(part),
+            )
+            for part in objects(self.raw.get("component"))
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:  # noqa: D102
+        return _texts([*_annotations(self.raw.get("note")), self.raw.get("comment"), self.raw.get("comments")])
+
+
+def _value(resource: Json) -> Quantity | str | Concept | None:
+    """The value of an Observation or of a component, of whatever type."""
+    if "valueQuantity" in resource:
+        found = _quantity(resource["valueQuantity"])
+        given = _object(resource["valueQuantity"]).get("value")
+        return str(given)[:40] if found is None and given is not None else found
+    if "valueString" in resource:
+        return _text(resource["valueString"])
+    if "valueCodeableConcept" in resource:
+        return read_concept(resource["valueCodeableConcept"])
+    if isinstance(resource.get("valueBoolean"), bool):
+        return str(resource["valueBoolean"]).lower()
+    if "valueAttachment" in resource:
+        return _attached(resource["valueAttachment"]) or None
+    number = _number(resource.get("valueInteger", resource.get("valueDecimal")))
+    return Quantity(number) if number is not None else None
+
+
+def _absent_reason(resource: Json) -> str:
+    return " ".join(read_concept(resource.get("dataAbsentReason")).words[:1])
+
+
+def _annotations(value: Any) -> list[Any]:
+    return [
+        note.get("text") if isinstance(note, dict) else note for note in (value if isinstance(value, list) else [value])
+    ]
+
+
+_TAGS = re.compile(r"<(?:script|style)\b.*?</(?:script|style)>|<[^>]{0,1000}>", re.DOTALL | re.IGNORECASE)
+_READABLE = ("text/", "application/xhtml", "application/xml", "application/json")
+
+
+def _attached(value: Any) -> str:
+    """The text of an attachment, "" when it is none or cannot be decoded."""
+    found = _object(value)
+    kind, data = _text(found.get("contentType")).lower(), _text(found.get("data"))
+    if not data or not (kind.startswith(_READABLE) or not kind):
+        return ""
+    try:
+        text = base64.b64decode(data, validate=True).decode("utf-8")
+    except (binascii.Error, ValueError):  # ValueError: not UTF-8
+        return ""
+    return _unmarked(text) if "html" in kind or "xml" in kind else text
+
+
+def _unmarked(text: str) -> str:
+    """Text without mark-up; a tag that ends a line or a cell separates words."""
+    return unescape(
+        _TAGS.sub(lambda tag: "\n" if re.match(r"</?(?:p|div|br|tr|li|h\d)\b", tag[0], re.I) else " ", text)
+    ).strip()
+
+
+def _report_texts(resource: Json) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(texts of a DiagnosticReport beside its conclusion, content types of attachments that hold no text)."""
+    coded = (*objects(resource.get("conclusionCode")), *objects(resource.get("codedDiagnosis")))
+    texts = [" ".join(read_concept(entry).words) for entry in coded]
+    closed = []
+    for form in objects(resource.get("presentedForm")):
+        text = _attached(form)
+        texts.append(text)
+        if not text:
+            closed.append(_text(form.get("contentType")) or "unknown type")
+    texts += _annotations(resource.get("note"))
+    texts += [_text(entry.get("display")) for entry in objects(resource.get("result"))]
+    if not any(texts) and not _text(resource.get("conclusion")):
+        texts.append(_unmarked(_text(_object(resource.get("text")).get("div"))))
+    return _texts(texts), tuple(closed)
+
+
+def _contained(resource: Json) -> tuple[FhirObservation, ...]:
+    """The Observations inside a report, with its subject and date where they have none of their own."""
+    passed_on = {
+        name: resource[name] for name in ("subject", "status", "effectiveDateTime", "issued") if name in resource
+    }
+    return tuple(
+        FhirObservation(passed_on | {name: value for name, value in entry.items() if value is not None})
+        for entry in objects(resource.get("contained"))
+        if entry.get("resourceType") == "Observation"
+    )
 
 
 def _event(resource: Json) -> ChartEvent:
@@ -290,7 +385,20 @@ def _event(resource: Json) -> ChartEvent:
         kind=_state(resource.get("type")) if kind == "AllergyIntolerance" else "",
         criticality=_CRITICALITY.get(_state(resource.get("criticality")), _state(resource.get("criticality"))),
         severities=tuple(_state(reaction.get("severity")) for reaction in reactions),
+        **(_report(resource) if kind == "DiagnosticReport" else {}),
     )
+
+
+def _report(resource: Json) -> dict[str, Any]:
+    """What only a DiagnosticReport has."""
+    texts, closed = _report_texts(resource)
+    return {
+        "issued": _text(resource.get("issued")),
+        "texts": texts,
+        "closed": closed,
+        "observations": _contained(resource),
+        "results": _texts([_text(entry.get("reference")) for entry in objects(resource.get("result"))]),
+    }
 
 
 _STATUS = {"Condition": ("clinicalStatus",), "AllergyIntolerance": ("clinicalStatus", "status")}  # DSTU2: status

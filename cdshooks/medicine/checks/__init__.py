@@ -17,6 +17,7 @@ from cdshooks.medicine.checks import (
     pregnancy,
     renal_dose,
     renal_function,
+    resistance,
     safety,
     toxicity,
 )
@@ -38,6 +39,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("how it is given", safety.check),
     ("pregnancy", pregnancy.check),
     ("immunosuppression", immunosuppression.check),
+    ("resistance", resistance.check),
     ("data quality", data_quality.check),
     ("monitoring", monitoring.check),
 )
