@@ -21,18 +21,24 @@ from cdshooks.medicine.dosage.words import DoseWords, load_dose_words
 from cdshooks.medicine.medicines import Medicines, make_medicines
 from cdshooks.medicine.rules import (
     KINDS,
+    Advice,
+    AdviceRule,
     CardWording,
     CidofovirRule,
     Cite,
     DoseRule,
     DrugRule,
+    DurationRule,
+    IndicationRule,
     JudgementRule,
     KidneyRule,
     OtherDrugs,
     PhaseRule,
     RenalDoseRule,
+    ResponseRule,
     RouteRule,
     Rule,
+    SerostatusRule,
     Source,
     cites_of,
 )
@@ -88,6 +94,10 @@ class Knowledge:
     renal_dose: tuple[RenalDoseRule, ...]
     dose: tuple[DoseRule, ...]
     cidofovir: tuple[CidofovirRule, ...]
+    indication: tuple[Advice, ...]
+    response: ResponseRule
+    duration: DurationRule
+    serostatus: SerostatusRule
     kidney: KidneyRule
     judgement: JudgementRule
     phases: PhaseRule
@@ -98,7 +108,21 @@ class Knowledge:
     @property
     def rules(self) -> tuple[Rule, ...]:
         """Every rule that a card can name."""
-        return (*self.renal_dose, *self.dose, *self.cidofovir, self.kidney, self.judgement, self.phases)
+        lengths = self.duration
+        return (
+            *self.renal_dose,
+            *self.dose,
+            *self.cidofovir,
+            *self.indication,
+            *self.response.definitions,
+            *lengths.courses,
+            lengths.end,
+            *lengths.prophylaxis,
+            lengths.secondary,
+            self.kidney,
+            self.judgement,
+            self.phases,
+        )
 
     @property
     def prefetch_queries(self) -> dict[str, str]:
@@ -144,12 +168,15 @@ def load_knowledge(folder: Traversable | None = None) -> Knowledge:
     phases = _load(PhaseRule, read_yaml(root / "phases.yaml"), "phases.yaml", problems)
     cards = _load(CardWording, read_yaml(root / "cards.yaml"), "cards.yaml", problems)
     routes = _load(RouteRule, read_yaml(root / "routes.yaml"), "routes.yaml", problems)
+    serostatus = _load(SerostatusRule, read_yaml(root / "serostatus.yaml"), "serostatus.yaml", problems)
+    response = _only(ResponseRule, rules, "response", problems)
+    duration = _only(DurationRule, rules, "duration", problems)
     others = _load(OtherDrugs, read_yaml(root / "other_drugs.yaml"), "other_drugs.yaml", problems)
     codes = load_codes(root)
     words = load_dose_words(root)
     if kidney is None or judgement is None or phases is None or cards is None or routes is None or others is None:
         raise KnowledgeError("\n".join(problems))
-    if problems:
+    if serostatus is None or response is None or duration is None or problems:
         raise KnowledgeError("\n".join(problems))
     knowledge = Knowledge(
         version=_hash(root),
@@ -159,6 +186,10 @@ def load_knowledge(folder: Traversable | None = None) -> Knowledge:
         renal_dose=tuple(rule for rule in rules if isinstance(rule, RenalDoseRule)),
         dose=tuple(rule for rule in rules if isinstance(rule, DoseRule)),
         cidofovir=tuple(rule for rule in rules if isinstance(rule, CidofovirRule)),
+        indication=tuple(row for rule in rules if isinstance(rule, IndicationRule) for row in rule.advice),
+        response=response,
+        duration=duration,
+        serostatus=serostatus,
         kidney=kidney,
         judgement=judgement,
         phases=phases,
@@ -196,7 +227,18 @@ _REMEDIES = {
 }
 
 
-def _rule_files(folder: Traversable, place: str, problems: list[str]) -> Iterator[DrugRule]:
+_Rule = TypeVar("_Rule", ResponseRule, DurationRule)
+
+
+def _only(model: type[_Rule], rules: list[DrugRule | AdviceRule], kind: str, problems: list[str]) -> _Rule | None:
+    """The one rule file of a kind that has just one."""
+    found = [rule for rule in rules if isinstance(rule, model)]
+    if len(found) != 1 and not problems:
+        problems.append(f"mappings/rules: {len(found)} files are of kind {kind}; keep one")
+    return found[0] if found else None
+
+
+def _rule_files(folder: Traversable, place: str, problems: list[str]) -> Iterator[DrugRule | AdviceRule]:
     """Every rule file below a folder, in the order of names; its `kind` says what it is."""
     for entry in sorted(folder.iterdir(), key=lambda found: found.name):
         here = f"{place}/{entry.name}"
@@ -226,7 +268,7 @@ def _cross_checks(knowledge: Knowledge) -> list[str]:
         for rule_id in set(ids)
         if ids.count(rule_id) > 1
     ]
-    for rule in knowledge.rules:
+    for rule in (*knowledge.rules, knowledge.response, knowledge.serostatus):
         for cite in cites_of(rule):
             if cite.source not in knowledge.sources:
                 problems.append(
@@ -239,6 +281,7 @@ def _cross_checks(knowledge: Knowledge) -> list[str]:
                 f"mappings: rule {table.id} names the drug {table.drug!r}, which is not in drugs.yaml; mend the name"
             )
     problems += _unknown_names(knowledge, dosing)
+    problems += _unknown_in_advice(knowledge)
     taken: dict[tuple[str, str, str], str] = {}
     for table in knowledge.renal_dose:
         for route in table.routes:
@@ -263,6 +306,41 @@ def _unknown_names(knowledge: Knowledge, rules: tuple[DrugRule, ...]) -> Iterato
             used += [(rule.id, "route", name, routes) for name in when.routes]
             used += [(rule.id, "drug", name, drugs) for name in when.with_drugs]
             used += [(rule.id, "problem", name, concepts) for name in when.problems]
+    for place, what, name, known in used:
+        if name not in known:
+            yield f"mappings: rule {place} names the {what} {name!r}, which no file here knows; mend the name"
+
+
+def _unknown_in_advice(knowledge: Knowledge) -> Iterator[str]:
+    """The same for the rules of indication, response and duration."""
+    codes, medicines = knowledge.codes, knowledge.medicines
+    antivirals, drugs = frozenset(codes.drugs), medicines.known | medicines.classes.keys()
+    tests, analytes = frozenset(codes.tests), frozenset(codes.analytes)
+    concepts = codes.problem_concepts() | codes.groups.keys()
+    concepts |= {f"{concept}-history" for concept in concepts}  # what was so once
+    routes = frozenset(
+        (*knowledge.routes.by_code.values(), *knowledge.routes.by_text.values(), *knowledge.routes.local)
+    )
+    response, lengths = knowledge.response, knowledge.duration
+    used = [(response.id, "drug", name, antivirals) for name in (*response.treatment_drugs, *response.preventive_drugs)]
+    used += [(response.id, "analyte", name, analytes) for name in response.series]
+    used += [(response.id, "test", name, tests) for name in (*response.genotype_tests, response.genotype_order)]
+    for row in knowledge.indication:
+        when = row.when
+        used += [(row.id, "drug", name, antivirals) for name in row.drugs]
+        asked = (*when.with_drugs, *when.without_drugs, *when.treated_with, *when.ordered_for_cmv)
+        used += [(row.id, "drug", name, drugs) for name in asked]
+        named = (*when.problems, *when.no_problems, *((when.transplant,) if when.transplant else ()))
+        used += [(row.id, "problem", name, concepts) for name in named]
+        used += [(row.id, "route", name, routes) for name in (*when.routes, *when.treated_routes)]
+        used += [(row.id, "test", name, tests | analytes) for name in row.proposes]
+    for course in lengths.courses:
+        used += [(course.id, "drug", name, antivirals) for name in course.drugs]
+        used += [(course.id, "problem", name, concepts) for name in (*course.problems, *course.also)]
+    for length in lengths.prophylaxis:
+        used += [(length.id, "drug", name, antivirals) for name in length.drugs]
+        used += [(length.id, "problem", name, concepts) for name in (*length.transplants, *length.late_risk)]
+    used += [(lengths.secondary.id, "problem", name, concepts) for name in lengths.secondary.problems]
     for place, what, name, known in used:
         if name not in known:
             yield f"mappings: rule {place} names the {what} {name!r}, which no file here knows; mend the name"

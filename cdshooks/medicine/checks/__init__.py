@@ -4,7 +4,16 @@ from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from cdshooks.medicine.case import Case, cases
-from cdshooks.medicine.checks import cidofovir, data_quality, dose, renal_dose, renal_function
+from cdshooks.medicine.checks import (
+    cidofovir,
+    data_quality,
+    dose,
+    duration,
+    indication,
+    renal_dose,
+    renal_function,
+    response,
+)
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.rules import Cite
 from cdshooks.model import Facts, Finding, Indicator
@@ -16,6 +25,9 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("dose", dose.check),
     ("cidofovir limits", cidofovir.check),
     ("kidney function", renal_function.check),
+    ("response", response.check),
+    ("indication", indication.check),
+    ("duration", duration.check),
     ("data quality", data_quality.check),
 )
 
