@@ -205,10 +205,10 @@ def _with_background(given: Mapping[str, Any], when: Mapping[str, Any]) -> Mappi
         sex = patient.get("sex") if isinstance(patient, Mapping) else None
         found["labs"] = [*labs, *(_dated(lab, today) for lab in _suiting(_BACKGROUND["labs"], sex, named))]
     drugs = {str(order.get("order")).split()[0] for order in when.get("orders", (when,))}
-    named = given.get("conditions") or given.get("procedures")
+    described = given.get("conditions") or given.get("procedures")
     for key in ("conditions", "procedures", "medications"):
         listed = given.get(key, [])
-        if key == "conditions" and named:
+        if key == "conditions" and described:
             continue  # who the patient is, the scenario says itself
         if isinstance(listed, list):
             extra = [e for e in _BACKGROUND[key] if drugs & set(e.get("with", drugs))]

@@ -537,6 +537,7 @@ class Situation(Entry):
     falling: bool | None = None  # did the viral load fall clearly on the earlier treatment?
     transplant: str = ""  # with `days_outside`: the day after this transplantation is outside the span
     days_outside: tuple[int, int] | None = None
+    no_resistance_result: StrictBool = False  # no genotype or phenotype on file speaks of resistance
     neutrophils_at_least: Decimal | None = None  # 10*3/uL
     ordered_for_cmv: tuple[str, ...] = ()  # one of these drugs is drafted or running with CMV as its reason
 
@@ -617,6 +618,7 @@ class ResponseRule(Entry):
     limit_of_quantification: PerUnit  # where the series itself shows none
     threshold: PerUnit  # from here on DNAemia counts as significant
     genotype_tests: tuple[str, ...]
+    genotype_clear: tuple[str, ...]
     genotype_order: str
     treatment_drugs: tuple[str, ...]
     preventive_drugs: tuple[str, ...]

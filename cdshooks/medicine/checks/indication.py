@@ -9,7 +9,7 @@ from cdshooks.medicine.phase import says
 from cdshooks.medicine.rules import Advice, Situation
 from cdshooks.medicine.therapy import Therapy, days_of, therapies
 from cdshooks.medicine.viral_load import Series, all_series, log_change, significant, starting_value
-from cdshooks.model import Finding, Indicator, Lab, LabRequest, OrderState, Phase, Serostatus, Why
+from cdshooks.model import Finding, Indicator, Lab, LabRequest, Missing, OrderState, Phase, Said, Serostatus, Why
 
 _INDICATORS = {"info": Indicator.INFO, "warning": Indicator.WARNING, "critical": Indicator.CRITICAL}
 _NOW = (OrderState.DRAFT, OrderState.RUNNING)
@@ -145,6 +145,8 @@ def _conditions(when: Situation, seen: _Seen, held: _Held) -> Iterator[bool]:
         yield _fell(seen, held) is when.falling
     if when.transplant and when.days_outside:
         yield _outside(when, when.days_outside, seen, held)
+    if when.no_resistance_result:
+        yield _no_resistance_result(seen, held)
     if when.neutrophils_at_least is not None:
         count = facts.newest("anc")
         yield isinstance(count, Lab) and count.value >= when.neutrophils_at_least
@@ -261,6 +263,21 @@ def _outside(when: Situation, span: tuple[int, int], seen: _Seen, held: _Held) -
     after = (begins - day).days
     held.lines.append(f"It would begin on day {after} (transplantation on {day.isoformat()}).")
     return not span[0] <= after <= span[1]
+
+
+def _no_resistance_result(seen: _Seen, held: _Held) -> bool:
+    """No result on file speaks of resistance; one that is no plain text may, and then nothing is claimed."""
+    facts, rule = seen.case.facts, seen.case.knowledge.response
+    for test in rule.genotype_tests:
+        said = facts.said(test)
+        if isinstance(said, Said) and not any(word in said.words.casefold() for word in rule.genotype_clear):
+            return False
+        if isinstance(said, Missing) and said.why is Why.UNUSABLE:
+            return False
+        if test in facts.reported:
+            held.cap(Indicator.INFO)
+            held.lines.append(f"A resistance report of {facts.reported[test].isoformat()} is on file: read it.")
+    return True
 
 
 def _ordered_for_cmv(when: Situation, seen: _Seen) -> bool:
