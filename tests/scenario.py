@@ -83,6 +83,7 @@ LABS = {  # name -> LOINC code by unit ("" for any other unit), prefetch group
     "CMV DNA in plasma": ({"": "72493-0", "{copies}/mL": "30247-1"}, "virology"),
     "CMV DNA in whole blood": ({"": "100675-8"}, "virology"),
     "HIV RNA": ({"": "20447-9"}, "virology"),
+    "CMV UL97 mutations": ({"": "72833-7"}, "virology"),
     "CMV IgG": ({"": "7852-7"}, "virology"),
     "CMV IgG of the donor": ({"": ""}, "virology"),  # known by its name alone
     "tacrolimus level": ({"": "11253-2"}, "levels"),

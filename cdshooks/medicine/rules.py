@@ -681,9 +681,14 @@ class ProphylaxisLength(Entry):
     cite: Cite
 
     @property
+    def named(self) -> tuple[tuple[str, SourceDays], ...]:
+        """What is known, label first, each with what it is."""
+        return tuple((who, s) for who, s in (("label", self.label), ("guideline", self.guideline)) if s)
+
+    @property
     def sources(self) -> tuple[SourceDays, ...]:
         """What is known, label first."""
-        return tuple(source for source in (self.label, self.guideline) if source)
+        return tuple(source for _, source in self.named)
 
 
 class SecondaryProphylaxis(Entry):

@@ -223,23 +223,19 @@ def _prophylaxis(case: Case) -> Iterator[Finding]:
     least, most = min(s.least for s in row.sources), max(s.most for s in row.sources)
     grace = case.knowledge.duration.grace_days
     reached = max(now, end if end is not None else now)
-    if end is not None and end < max(s.least for s in row.sources) and end >= 0 and span:
-        deliberate = (
-            span.last - min(span.first, day + timedelta(days=grace))
-        ).days >= case.knowledge.duration.deliberate_days
-        short = end < least
-        indicator = _INDICATORS[row.too_short] if short and deliberate else Indicator.INFO
-        words = f" ends on day {end} after transplantation, before {_shortest(row)}"
+    short = [(who, s.least) for who, s in row.named if end is not None and s.least > end >= 0]
+    if short and span:
+        plan = span.days >= case.knowledge.duration.deliberate_days
+        if not plan and not row.serostatus:
+            return  # a repeat prescription, and nothing on record says how long it has to be
+        indicator = _INDICATORS[row.too_short] if plan and len(short) == len(row.sources) else Indicator.INFO
+        before = " and ".join(f"day {least} ({who})" for who, least in short)
+        words = f" ends on day {end} after transplantation, before {before}"
         yield _on_prophylaxis(case, row, day, indicator, words, span)
     elif reached > most + grace:
-        yield _on_prophylaxis(
-            case,
-            row,
-            day,
-            _INDICATORS[row.too_long],
-            f": day {reached} after transplantation, beyond {_longest(row)}",
-            span,
-        )
+        beyond = " and ".join(f"day {source.most} ({who})" for who, source in row.named)
+        words = f": day {reached} after transplantation, beyond {beyond}"
+        yield _on_prophylaxis(case, row, day, _INDICATORS[row.too_long], words, span)
     elif row.late_risk and reached > least + grace and not {p.concept for p in facts.problems} & set(row.late_risk):
         words = f": day {reached} after transplantation; beyond day {least} for patients at risk of late CMV only"
         yield _on_prophylaxis(case, row, day, Indicator.INFO, words, span)
@@ -255,20 +251,6 @@ def _prophylaxis_row(case: Case) -> tuple[ProphylaxisLength, date] | None:
         if fits and (day := case.transplanted_on(row.transplants)):
             return row, day
     return None
-
-
-def _shortest(row: ProphylaxisLength) -> str:
-    return _named(row, longest=False)
-
-
-def _longest(row: ProphylaxisLength) -> str:
-    return _named(row, longest=True)
-
-
-def _named(row: ProphylaxisLength, *, longest: bool) -> str:
-    """Label and guideline, each with its day."""
-    parts = [("label", row.label), ("guideline", row.guideline)]
-    return " and ".join(f"day {s.most if longest else s.least} ({who})" for who, s in parts if s)
 
 
 def _on_prophylaxis(

@@ -208,11 +208,12 @@ def _significant(seen: _Seen, held: _Held) -> bool:
 
 
 def _starts(seen: _Seen, held: _Held) -> bool:
-    """The order begins the therapy: a draft, and nothing of the substance is on record."""
+    """The order begins the therapy: it is new, and nothing else of the substance is on record."""
     case = seen.case
     same = case.knowledge.codes.same_active_drug(case.order.product.drug)
     given = (*case.facts.context, *case.facts.history)
-    if not case.order.draft or any(order.product.drug in same and not order.draft for order in given):
+    new = case.order.draft or case.facts.hook == "medication-verify"
+    if not new or any(order.product.drug in same and not order.draft for order in given):
         return False
     if seen.medicines_unseen:
         held.cap(Indicator.INFO)

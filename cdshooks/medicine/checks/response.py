@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from decimal import Decimal
 
 from cdshooks.medicine.case import Case, medicines_gap
-from cdshooks.medicine.rules import Definition, ResponseRule
+from cdshooks.medicine.rules import Cite, Definition, ResponseRule
 from cdshooks.medicine.therapy import LOW, RIGHT, Therapy, exposure_days, therapies
 from cdshooks.medicine.viral_load import Point, Series, all_series, log_change, significant, starting_value
 from cdshooks.model import Finding, Indicator, LabRequest, Missing, Phase, Said, Why
@@ -114,10 +115,10 @@ def _by_change(
     therapy: Therapy, series: Series, start: Point, since: date, days: int, rule: ResponseRule
 ) -> _Verdict | None:
     newest, change = series.newest, log_change(start, series.newest)
-    how = f"{start.words} to {newest.words}, {change:+.1f} log10, after {days} days"
-    told = (f"{_upper(therapy.name)} since {_day(since)}: {how} of it.",)
+    moved = f"{_log(change)} after {days} days"
+    told = (f"{_upper(therapy.name)} since {_day(since)}: {start.words}, {newest.words} ({moved} of it).",)
     if change > rule.refractory_rise:
-        words = f": CMV refractory to {therapy.name}: {change:+.1f} log10 after {days} days"
+        words = f": CMV refractory to {therapy.name}, {moved}"
         return _Verdict(rule.refractory, words, told, failing=True)
     if rebound := _rebound(therapy, series, since, rule):
         return rebound
@@ -127,10 +128,10 @@ def _by_change(
             return _Verdict(rule.blip, words, told, repeat=True)
         return None
     if change > -rule.significant:
-        words = f": CMV probably refractory to {therapy.name}: {change:+.1f} log10 after {days} days"
+        words = f": CMV probably refractory to {therapy.name}, {moved}"
         return _Verdict(rule.probable, words, told, failing=True)
     if change >= -rule.clear_fall:
-        words = f": slow response to {therapy.name}: {change:+.1f} log10 after {days} days"
+        words = f": slow response to {therapy.name}, {moved}"
         return _Verdict(rule.slow, words, told)
     return None
 
@@ -153,7 +154,7 @@ def _rebound(therapy: Therapy, series: Series, since: date, rule: ResponseRule) 
     ):
         return None
     rise = log_change(lowest, newest)
-    line = f"{_upper(therapy.name)} since {_day(since)}: {lowest.words}, then {newest.words} ({rise:+.1f} log10)."
+    line = f"{_upper(therapy.name)} since {_day(since)}: {lowest.words}, then {newest.words} ({_log(rise)})."
     words = f": CMV DNA rises again on {therapy.name}: {lowest.lab.original} to {newest.lab.original}"
     return _Verdict(rule.rebound, words, (line,), failing=True)
 
@@ -195,12 +196,20 @@ def _finding(case: Case, therapy: Therapy, series: Series, verdict: _Verdict) ->
         indicator,
         verdict.words,
         *told,
-        cites=[verdict.definition.cite, *([rule.genotype_due.cite] if due.tests else [])],
+        cites=[*_sources(verdict, therapy, rule), *([rule.genotype_due.cite] if due.tests else [])],
         inputs=series.inputs,
         lab_requests=tests,
     )
     rules = (verdict.definition.id, *((rule.genotype_due.id,) if due.tests else ()))
     return replace(found, rules=rules, drug=sorted(therapy.drugs)[0])
+
+
+def _sources(verdict: _Verdict, therapy: Therapy, rule: ResponseRule) -> Iterator[Cite]:
+    """The definition's own source; a threshold of ours where it speaks of another drug than that source."""
+    own = verdict.definition not in (rule.breakthrough, rule.low_positive) or not therapy.drugs & set(
+        rule.treatment_drugs
+    )
+    yield verdict.definition.cite if own else rule.threshold.cite
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +267,7 @@ def _history_unseen(case: Case, series: Sequence[Series], gap: Missing) -> Itera
             continue
         change = log_change(weeks_ago[-1], newest)
         if change > -rule.significant:
-            summary = f": response not judged, CMV DNA {change:+.1f} log10 (medication list {gap.why.value})"
+            summary = f": response not judged, CMV DNA {_log(change)} (medication list {gap.why.value})"
             line = f"{weeks_ago[-1].words}, then {newest.words}: what was given in between could not be looked for."
             yield case.finding(
                 rule.dose_first.id,
@@ -303,6 +312,11 @@ def _not_compared(
             cites=[rule.not_compared.cite],
             inputs=[entry for one in seen for entry in one.inputs],
         )
+
+
+def _log(change: Decimal) -> str:
+    """A change in words; one that rounds to nothing has no sign."""
+    return f"{change:+.1f} log10" if round(abs(change), 1) else "no change"
 
 
 def _day(day: date) -> str:
