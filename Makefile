@@ -10,7 +10,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --no-stri
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo serve test lint fmt types imports yaml knowledge docker pytest oracle bench lock clean
+.PHONY: help setup demo serve test lint fmt types imports yaml knowledge docker pytest oracle claims bench lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ pytest: $(STAMP) ## the tests
 
 oracle: $(STAMP) ## a million random orders against a second, independent opinion
 	@$(BIN)/python -m tests.oracle --cases 1000000
+
+claims: $(STAMP) ## write docs/claims.md: what becomes of each claim of the source articles
+	@$(BIN)/python -m tests.claims
 
 bench: $(STAMP) ## how long a verdict takes
 	@$(BIN)/python bench/run.py

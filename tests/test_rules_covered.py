@@ -18,7 +18,18 @@ from scenario import Scenario, load_scenarios, render
 
 from cdshooks.medicine.interpret import interpret
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.medicine.rules import JudgementRule, KidneyRule, PhaseRule, RenalDoseRule
+from cdshooks.medicine.rules import (
+    Advice,
+    CourseLength,
+    Definition,
+    EndOfTreatment,
+    JudgementRule,
+    KidneyRule,
+    PhaseRule,
+    ProphylaxisLength,
+    RenalDoseRule,
+    SecondaryProphylaxis,
+)
 from cdshooks.model import Order
 from cdshooks.wire.fhir import read_chart
 from cdshooks.wire.hooks import read_call
@@ -63,6 +74,11 @@ def applicable(order: Order, knowledge: Knowledge) -> Iterator[str]:
                 yield rule.id
         elif isinstance(rule, RenalDoseRule) and rule.indication != order.indication:
             continue
+        elif isinstance(rule, Advice | CourseLength | ProphylaxisLength):
+            if order.product.drug in rule.drugs:
+                yield rule.id
+        elif isinstance(rule, Definition | EndOfTreatment | SecondaryProphylaxis):
+            yield rule.id
         elif rule.drug == order.product.drug and order.route in rule.routes:
             yield rule.id
 
