@@ -68,7 +68,7 @@ oracle: $(STAMP) ## a million random orders against a second, independent opinio
 	@$(BIN)/python -m tests.oracle --cases 1000000
 
 claims: $(STAMP) ## write docs/claims.md: what becomes of each claim of the source articles
-	@$(BIN)/python -m tests.claims
+	@$(BIN)/python tests/claims.py
 
 bench: $(STAMP) ## how long a verdict takes
 	@$(BIN)/python bench/run.py

@@ -1,6 +1,6 @@
 """What becomes of each claim of the source articles: docs/claims.yaml with the scenarios, as docs/claims.md.
 
-`python -m tests.claims` writes the page. Which scenarios show a claim is read from their own tags, which rules from
+`python tests/claims.py` writes the page. Which scenarios show a claim is read from their own tags, which rules from
 the cards that they get: nothing of it is written by hand, so it cannot go stale.
 """
 
@@ -11,16 +11,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import orjson
+from scenario import Scenario, load_scenarios, render
 
 from cdshooks.medicine.knowledge import Knowledge, load_knowledge
 from cdshooks.medicine.yaml_file import read_yaml
 from cdshooks.pipeline import evaluate
 from cdshooks.wire.hooks import read_call
-
-try:
-    from scenario import Scenario, load_scenarios, render
-except ImportError:  # run as a module from the project's folder
-    from tests.scenario import Scenario, load_scenarios, render  # type: ignore[no-redef] # the same module, other path
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = DOCS / "claims.md"
@@ -63,10 +59,10 @@ def read_claims(knowledge: Knowledge) -> tuple[Claim, ...]:
     """Every claim with what shows it."""
     scenarios = {scenario.name: scenario for scenario in load_scenarios()}
     known = {rule.id for rule in knowledge.rules}
-    return tuple(_claim(entry, scenarios, known, knowledge) for entry in _file()["claims"])
+    return tuple(_claim(entry, scenarios, known, knowledge) for entry in read_file()["claims"])
 
 
-def _file() -> Mapping[str, Any]:
+def read_file() -> Mapping[str, Any]:
     found: Mapping[str, Any] = read_yaml(DOCS / "claims.yaml")
     return found
 
@@ -107,7 +103,7 @@ def page(claims: Iterable[Claim], knowledge: Knowledge) -> str:
 def _lines(claims: tuple[Claim, ...], known: set[str]) -> Iterator[str]:
     yield "# What becomes of each claim of the source articles"
     yield ""
-    yield "Made by `make claims` from `docs/claims.yaml`, the tags of the scenarios and the cards that they get; do not edit it here."
+    yield "Made by `make claims` from `docs/claims.yaml`, the tags of the scenarios and the cards that they get."
     yield "A rule in brackets stands behind a card of the scenario; a scenario without one shows that silence is right."
     yield ""
     count = {answer: sum(c.answer == answer and c.answered for c in claims) for answer in ANSWERS}
@@ -125,9 +121,10 @@ def _lines(claims: tuple[Claim, ...], known: set[str]) -> Iterator[str]:
     yield ""
     yield "| Conflict | About | Rows | How it is resolved | Rules |"
     yield "|---|---|---|---|---|"
-    for entry in _file()["conflicts"]:
+    for entry in read_file()["conflicts"]:
         rules = ", ".join(f"{r}" if r in known else f"**{r} (unknown)**" for r in entry.get("rules", ())) or "none"
-        yield f"| {entry['id']} | {_cell(entry['about'])} | {', '.join(entry['rows'])} | {_cell(entry['how'])} | {rules} |"
+        cells = (entry["id"], _cell(entry["about"]), ", ".join(entry["rows"]), _cell(entry["how"]), rules)
+        yield f"| {' | '.join(cells)} |"
 
 
 def _where(claim: Claim) -> str:

@@ -75,12 +75,11 @@ def applicable(order: Order, knowledge: Knowledge) -> Iterator[str]:
         elif isinstance(rule, RenalDoseRule) and rule.indication != order.indication:
             continue
         elif isinstance(rule, Advice | CourseLength | ProphylaxisLength):
-            if order.product.drug in rule.drugs:
-                yield rule.id
+            yield from [rule.id] if order.product.drug in rule.drugs else []
         elif isinstance(rule, Definition | EndOfTreatment | SecondaryProphylaxis):
             yield rule.id
-        elif rule.drug == order.product.drug and order.route in rule.routes:
-            yield rule.id
+        else:
+            yield from [rule.id] if rule.drug == order.product.drug and order.route in rule.routes else []
 
 
 @pytest.fixture(scope="module")

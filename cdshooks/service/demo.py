@@ -38,6 +38,7 @@ from cdshooks.service import server
 from cdshooks.service.app import create_app
 from cdshooks.service.config import Settings
 from cdshooks.service.pages import page_policy
+from cdshooks.service.plot import plots
 from cdshooks.service.terminal import COLOURS, Card
 
 if TYPE_CHECKING:
@@ -238,6 +239,7 @@ def add_pages(app: Flask, settings: Settings, knowledge_version: str, ask: Ask) 
     app.add_url_rule("/patients/<key>", "patient", page)
     app.add_template_filter(_html, "markdown")
     app.add_template_filter(_pretty, "pretty")
+    app.add_template_filter(lambda card: tuple(plots(card)), "plots")
 
 
 def _person(patient: Patient) -> str:
