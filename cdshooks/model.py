@@ -103,6 +103,7 @@ class Timing:
     code: Concept | None = None
     starts: str = ""  # boundsPeriod
     ends: str = ""
+    lasts_days: Decimal | None = None  # boundsDuration
     events: int = 0  # number of explicit event times
 
 
@@ -567,6 +568,22 @@ class Genotype:
         return self.on.isoformat() if self.on else "undated"
 
 
+@dataclass(frozen=True, slots=True)
+class Serostatus:
+    """CMV serostatus of donor and recipient: "positive", "negative" or "" (not known); `because` says from where."""
+
+    donor: str = ""
+    recipient: str = ""
+    because: tuple[str, ...] = ()
+
+    @property
+    def pair(self) -> str:
+        """As it is written: "D+/R-", "R+" without a known donor, "" when nothing is known."""
+        signs = {"positive": "+", "negative": "-"}
+        parts = [f"{who}{signs[state]}" for who, state in (("D", self.donor), ("R", self.recipient)) if state]
+        return "/".join(parts)
+
+
 class Results(Protocol):
     """The results of one analyte, newest first, looked at only as far as a check needs."""
 
@@ -610,6 +627,8 @@ class Facts:
     words: Mapping[str, Words] = field(default_factory=dict)  # by test
     genotypes: tuple[Genotype, ...] = ()  # resistance results, newest first
     genotypes_unused: tuple[Unused, ...] = ()
+    serostatus: Serostatus = Serostatus()
+    reported: Mapping[str, date] = field(default_factory=dict)  # tests that a report names, with its latest day
     refused: tuple[tuple[ChartOrder, str, str, str], ...] = ()  # (order, drug, what it is called, why not judged)
 
     def newest(self, analyte: str) -> Lab | Missing:

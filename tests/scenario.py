@@ -85,6 +85,7 @@ LABS = {  # name -> LOINC code by unit ("" for any other unit), prefetch group
     "CMV DNA in plasma": ({"": "72493-0", "{copies}/mL": "30247-1"}, "virology"),
     "CMV DNA in whole blood": ({"": "100675-8"}, "virology"),
     "HIV RNA": ({"": "20447-9"}, "virology"),
+    "CMV UL97 mutations": ({"": "72833-7"}, "virology"),
     "CMV IgG": ({"": "7852-7"}, "virology"),
     "CMV IgG of the donor": ({"": ""}, "virology"),  # known by its name alone
     "tacrolimus level": ({"": "11253-2"}, "levels"),
@@ -207,8 +208,11 @@ def _with_background(given: Mapping[str, Any], when: Mapping[str, Any]) -> Mappi
         sex = patient.get("sex") if isinstance(patient, Mapping) else None
         found["labs"] = [*labs, *(_dated(lab, today) for lab in _suiting(_BACKGROUND["labs"], sex, named))]
     drugs = {str(order.get("order")).split()[0] for order in when.get("orders", (when,))}
-    for key in ("procedures", "medications"):
+    described = given.get("conditions") or given.get("procedures")
+    for key in ("conditions", "procedures", "medications"):
         listed = given.get(key, [])
+        if key == "conditions" and described:
+            continue  # who the patient is, the scenario says itself
         if isinstance(listed, list):
             extra = [e for e in _BACKGROUND[key] if drugs & set(e.get("with", drugs))]
             if entries := [*listed, *(_dated(entry, today) for entry in extra)]:

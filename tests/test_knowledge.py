@@ -21,7 +21,6 @@ FOSCARNET = "rules/renal_dose/foscarnet.yaml"
 LETERMOVIR_PAIRS = "rules/interaction/letermovir.yaml"
 LIMITS = "rules/interaction/limits.yaml"
 UNUSED_SOURCES = {  # kept on purpose: what the design rests on beside the labels, cited in docs and not by a rule
-    "bts-cmv-guideline",
     "obesity-ganciclovir",
 }
 
@@ -487,6 +486,61 @@ def test_a_condition_that_could_never_hold_is_named(condition: str, said: str, f
     assert f"rule dose/ours {said}" in complaint(folder)
 
 
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        (
+            "indication/letermovir.yaml",
+            "drugs: [letermovir]",
+            "drugs: [letermavir]",
+            "rule indication/letermovir-treatment names the drug 'letermavir'",
+        ),
+        (
+            "indication/letermovir.yaml",
+            "no_problems: [transplant_any,",
+            "no_problems: [transplants,",
+            "rule indication/letermovir-no-transplant names the problem 'transplants'",
+        ),
+        (
+            "indication/maribavir.yaml",
+            "treated_with: [ganciclovir,",
+            "treated_with: [gancyclovir,",
+            "rule indication/maribavir-first-line names the drug 'gancyclovir'",
+        ),
+        (
+            "indication/cidofovir.yaml",
+            "proposes: [cmv-resistance-panel]",
+            "proposes: [cmv-genotype]",
+            "rule indication/cidofovir-not-retinitis names the test 'cmv-genotype'",
+        ),
+        ("response.yaml", "series: [cmv-viral-load,", "series: [cmv-load,", "names the analyte 'cmv-load'"),
+        ("duration.yaml", "problems: [cmv-congenital]", "problems: [congenital]", "names the problem 'congenital'"),
+        (
+            "duration.yaml",
+            "late_risk: [graft-versus-",
+            "late_risk: [graft-against-",
+            "names the problem 'graft-against-",
+        ),
+    ],
+)
+def test_a_name_in_advice_that_nothing_stands_behind_is_named(
+    file: str, old: str, new: str, said: str, folder: Path
+) -> None:
+    edit(folder, f"rules/{file}", old, new)
+    assert said in complaint(folder)
+
+
+def test_days_outside_a_window_need_a_transplantation(folder: Path) -> None:
+    edit(folder, "rules/indication/letermovir.yaml", "transplant: transplant-hct, ", "")
+    assert "give `transplant` and `days_outside` together" in complaint(folder)
+
+
+def test_a_second_file_of_thresholds_is_refused(folder: Path) -> None:
+    text = (folder / "rules" / "response.yaml").read_text(encoding="utf-8")
+    (folder / "rules" / "response-too.yaml").write_text(text, encoding="utf-8")
+    assert "2 files are of kind response; keep one" in complaint(folder)
+
+
 def test_conditions_that_can_hold_are_accepted(folder: Path) -> None:
     condition = "with_drugs: [cyclosporine], routes: [oral, intravenous], problems: [cmv-retinitis, transplant-kidney]"
     add_dose_rule(folder, ROW.replace("years_at_least: 18", condition))
@@ -628,7 +682,7 @@ def test_every_rule_of_a_drug_cites_an_outside_source(knowledge: Knowledge) -> N
 
 
 def test_every_source_is_cited_or_listed_as_kept(knowledge: Knowledge) -> None:
-    cited = {cite.source for rule in knowledge.rules for cite in cites_of(rule)}
+    cited = {cite.source for rule in (*knowledge.rules, knowledge.response) for cite in cites_of(rule)}
     assert set(knowledge.sources) - cited == UNUSED_SOURCES
 
 
@@ -647,6 +701,8 @@ def test_ids_follow_one_pattern(knowledge: Knowledge) -> None:
 
 def test_every_rule_file_is_loaded(knowledge: Knowledge) -> None:
     """No file below rules/ is passed over, and every topic that a card may have is named."""
-    written = {read_yaml(path)["id"] for path in (MAPPINGS / "rules").rglob("*.yaml")}
-    assert written <= {rule.id for rule in knowledge.rules}
-    assert len(written) == len(list((MAPPINGS / "rules").rglob("*.yaml")))
+    written = [read_yaml(path) for path in (MAPPINGS / "rules").rglob("*.yaml")]
+    advice = {row["id"] for file in written for row in file.get("advice", ())}
+    whole = {file["id"] for file in written if "advice" not in file}
+    assert advice | whole <= {rule.id for rule in knowledge.rules} | {knowledge.response.id, knowledge.duration.id}
+    assert len({file["id"] for file in written}) == len(written)

@@ -19,18 +19,24 @@ from scenario import Scenario, load_scenarios, render
 from cdshooks.medicine.interpret import interpret
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.rules import (
+    Advice,
     CareRule,
     CidofovirRule,
+    CourseLength,
+    Definition,
     DoseRule,
     DuplicateRule,
+    EndOfTreatment,
     InteractionLimits,
     InteractionRule,
     JudgementRule,
     KidneyRule,
     MonitoringRule,
     PhaseRule,
+    ProphylaxisLength,
     RenalDoseRule,
     ResistanceRule,
+    SecondaryProphylaxis,
     SiteRule,
     ToxicityRule,
 )
@@ -87,6 +93,10 @@ def applicable(order: Order, knowledge: Knowledge) -> Iterator[str]:
                 yield rule.id
         elif isinstance(rule, RenalDoseRule) and rule.indication != order.indication:
             continue
+        elif isinstance(rule, Advice | CourseLength | ProphylaxisLength):
+            yield from [rule.id] if order.product.drug in rule.drugs else []
+        elif isinstance(rule, Definition | EndOfTreatment | SecondaryProphylaxis):
+            yield rule.id
         elif isinstance(rule, MonitoringRule | ToxicityRule):
             if order.product.drug in rule.drugs:
                 yield rule.id

@@ -1,6 +1,6 @@
 """One order with everything a check looks at, put together once: dose table, dose row, kidneys."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -120,20 +120,28 @@ class Case:
             withdraw=withdraw if order.draft else "",
         )
 
+    def transplanted_on(self, concepts: Collection[str]) -> date | None:
+        """The day of the latest of these transplantations: of an operation, else as the problem list has it."""
+        found = [p for p in self.facts.problems if p.concept in concepts and p.since and p.kind != "complication"]
+        operations = [p.since for p in found if p.resource_type == "Procedure" and p.since]
+        return max(operations or [p.since for p in found if p.since], default=None)
+
 
 def cases(facts: Facts, knowledge: Knowledge) -> Iterator[Case]:
     """The orders to check. A route that is not systemic never gets a systemic check."""
-    for order in facts.orders:
-        if not order.systemic:
-            continue
-        table = knowledge.dose_table(order.product.drug, order.route, order.indication)
-        renal = None
-        if table:
-            kidney = assess(facts, knowledge.kidney, table.adults_from_years, per_kg=table.per_kg)
-            renal = RenalCase(table, kidney, facts.is_younger_than(table.adults_from_years))
-        about = _About(order, facts, knowledge)
-        dose, course = _dose_case(about, renal), course_of(order, facts, knowledge)
-        yield Case(order, renal, dose, course, facts, knowledge, tuple(_remarks(about)))
+    yield from (case_of(order, facts, knowledge) for order in facts.orders if order.systemic)
+
+
+def case_of(order: Order, facts: Facts, knowledge: Knowledge) -> Case:
+    """One order, to be judged or not, with everything put together."""
+    table = knowledge.dose_table(order.product.drug, order.route, order.indication)
+    renal = None
+    if table:
+        kidney = assess(facts, knowledge.kidney, table.adults_from_years, per_kg=table.per_kg)
+        renal = RenalCase(table, kidney, facts.is_younger_than(table.adults_from_years))
+    about = _About(order, facts, knowledge)
+    dose, course = _dose_case(about, renal), course_of(order, facts, knowledge)
+    return Case(order, renal, dose, course, facts, knowledge, tuple(_remarks(about)))
 
 
 def local_cases(facts: Facts, knowledge: Knowledge) -> Iterator[Case]:

@@ -420,7 +420,7 @@ class Codes:
     def _in_words(self, text: str) -> Iterator[Meaning]:
         """Phrases in a text that are neither denied, planned nor about somebody else."""
         guards, plain = self._guards, text.replace("-", " ")
-        found = list(self._phrases.finditer(plain))
+        found = list(_matches(self._phrases, plain))
         only_near = [concepts for concepts, words in guards.near if words.search(plain)] if found else []
         bounds = guards.bounds(plain) if found else []
         for match in found:
@@ -441,6 +441,16 @@ class Codes:
 
 # --------------------------------------------------------------------------------------------------------------------
 # Words
+
+
+def _matches(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+    """Matches that may share words ("refractory CMV" and "CMV colitis"), but none that lies inside an earlier one."""
+    at = reached = 0
+    while match := pattern.search(text, at):
+        if match.end() > reached:
+            reached = match.end()
+            yield match
+        at = match.start() + 1
 
 
 def plain_text(text: str) -> str:

@@ -11,9 +11,19 @@ from cdshooks.medicine.codes import Analyte, Codes, Meaning
 from cdshooks.medicine.dates import day_of, is_partial
 from cdshooks.medicine.genotype_results import read_genotypes
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.medicine.orders import ORDER_IS_OVER, ends_on, is_order, read_order, route_given, short, starts_on
+from cdshooks.medicine.orders import (
+    ORDER_IS_OVER,
+    ends_on,
+    is_order,
+    read_order,
+    route_given,
+    short,
+    starts_on,
+    texts_of,
+)
 from cdshooks.medicine.phase import phase_assumed
 from cdshooks.medicine.results import UNCODED, AnalyteResults, TestResults
+from cdshooks.medicine.serostatus import serostatus
 from cdshooks.model import (
     Allergy,
     Chart,
@@ -109,7 +119,35 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, *, 
         prescriptions=prescriptions,
         history=tuple(_orders(over, chart, knowledge, zone, [], draft=False)),
         allergies=tuple(_allergies(chart, knowledge)),
+        serostatus=serostatus(
+            _texts(chart, [order.chart for order in judged], today, zone),
+            words,
+            {problem.concept for problem in problems},
+            knowledge.serostatus,
+        ),
+        reported=_reported(chart, knowledge, today, zone),
     )
+
+
+def _texts(chart: Chart, orders: Iterable[ChartOrder], today: date, zone: tzinfo) -> Iterable[str]:
+    """What is said in words: on the problem list, then in the orders."""
+    for event in chart.events:
+        if event.resource_type == "Condition" and event.subject in ("", chart.patient_id):
+            yield from () if _is_over(event, today, zone) else event.code.words
+    yield from (text for order in orders for _, text in texts_of(order))
+
+
+def _reported(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo) -> dict[str, date]:
+    """The laboratory tests that reports of this patient name, each with the day of the latest; undated ones: today."""
+    found: dict[str, date] = {}
+    for event in chart.events:
+        if event.resource_type != "DiagnosticReport" or event.subject not in ("", chart.patient_id):
+            continue
+        day = day_of(event.on, zone) or today
+        if event.status not in _NOT_DONE and day <= today:
+            for test, _ in knowledge.codes.laboratory(event.code):
+                found[test] = max(day, found.get(test, day))
+    return found
 
 
 def _state_of(order: ChartOrder, today: date, zone: tzinfo) -> OrderState | None:

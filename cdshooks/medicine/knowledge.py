@@ -25,16 +25,19 @@ from cdshooks.medicine.mutations import Mutations, load_mutations
 from cdshooks.medicine.overlay import Overlay
 from cdshooks.medicine.rules import (
     KINDS,
+    Advice,
     AllergyRule,
     CardWording,
     CareRule,
     CidofovirRule,
     Cite,
     DoseRule,
-    DrugRule,
     DuplicateRule,
+    DurationRule,
+    FiledRule,
     FlowsheetRule,
     ImmunosuppressionRule,
+    IndicationRule,
     InteractionLimits,
     InteractionRule,
     JudgementRule,
@@ -46,9 +49,11 @@ from cdshooks.medicine.rules import (
     ReadingRule,
     RenalDoseRule,
     ResistanceRule,
+    ResponseRule,
     RouteRule,
     Rule,
     SafetyRule,
+    SerostatusRule,
     SiteRule,
     Source,
     ToxicityRule,
@@ -127,6 +132,10 @@ class Knowledge:
     safety: tuple[SafetyRule, ...]
     pregnancy: tuple[PregnancyRule, ...]
     immunosuppression: tuple[ImmunosuppressionRule, ...]
+    indication: tuple[Advice, ...]
+    response: ResponseRule
+    duration: DurationRule
+    serostatus: SerostatusRule
     kidney: KidneyRule
     judgement: JudgementRule
     phases: PhaseRule
@@ -144,7 +153,16 @@ class Knowledge:
         watching: tuple[Rule, ...] = (*self.monitoring, *self.toxicity)
         between_drugs: tuple[Rule, ...] = (*self.interactions, self.interaction_limits, self.duplicates)
         standing: tuple[Rule, ...] = (self.resistance.rule, self.kidney, self.judgement, self.phases, self.site)
-        return (*dosing, *watching, *between_drugs, *self.care, *standing)
+        lengths = self.duration
+        course: tuple[Rule, ...] = (
+            *self.indication,
+            *self.response.definitions,
+            *lengths.courses,
+            lengths.end,
+            *lengths.prophylaxis,
+            lengths.secondary,
+        )
+        return (*dosing, *watching, *between_drugs, *self.care, *course, *standing)
 
     @property
     def care(self) -> tuple[CareRule, ...]:
@@ -214,10 +232,15 @@ def load_knowledge(folder: Traversable | None = None, overlay: Path | None = Non
     duplicates = _only(DuplicateRule, rules, problems)
     resistance = _resistance_file(root, ResistanceRule, "interpretation.yaml", problems)
     reading = _resistance_file(root, ReadingRule, "reading.yaml", problems)
+    serostatus = read(SerostatusRule, "serostatus.yaml")
+    response = _only(ResponseRule, rules, problems)
+    duration = _only(DurationRule, rules, problems)
     codes = load_codes(root)
     words = load_dose_words(root)
     problems += own.left()
     if limits is None or duplicates is None:
+        raise KnowledgeError("\n".join(problems))
+    if serostatus is None or response is None or duration is None:
         raise KnowledgeError("\n".join(problems))
     if kidney is None or judgement is None or phases is None or site is None or problems:
         raise KnowledgeError("\n".join(problems))
@@ -241,6 +264,10 @@ def load_knowledge(folder: Traversable | None = None, overlay: Path | None = Non
         safety=tuple(rule for rule in rules if isinstance(rule, SafetyRule)),
         pregnancy=tuple(rule for rule in rules if isinstance(rule, PregnancyRule)),
         immunosuppression=tuple(rule for rule in rules if isinstance(rule, ImmunosuppressionRule)),
+        indication=tuple(row for rule in rules if isinstance(rule, IndicationRule) for row in rule.advice),
+        response=response,
+        duration=duration,
+        serostatus=serostatus,
         kidney=kidney,
         judgement=judgement,
         phases=phases,
@@ -293,7 +320,7 @@ _REMEDIES = {
 }
 
 
-def _rule_files(folder: Traversable, place: str, own: Overlay, problems: list[str]) -> Iterator[DrugRule | CareRule]:
+def _rule_files(folder: Traversable, place: str, own: Overlay, problems: list[str]) -> Iterator[FiledRule]:
     """Every rule file below a folder, in the order of names; its `kind` says what it is."""
     for entry in sorted(folder.iterdir(), key=lambda found: found.name):
         here = f"{place}/{entry.name}"
@@ -308,7 +335,7 @@ def _rule_files(folder: Traversable, place: str, own: Overlay, problems: list[st
                 yield rule
 
 
-def _only(model: type[_Model], rules: Sequence[DrugRule | CareRule], problems: list[str]) -> _Model | None:
+def _only(model: type[_Model], rules: Sequence[FiledRule], problems: list[str]) -> _Model | None:
     """The one rule of a kind of which there has to be one."""
     found = [rule for rule in rules if isinstance(rule, model)]
     if len(found) != 1:
@@ -332,7 +359,7 @@ def _cross_checks(knowledge: Knowledge) -> list[str]:
         for rule_id in set(ids)
         if ids.count(rule_id) > 1
     ]
-    for rule in knowledge.rules:
+    for rule in (*knowledge.rules, knowledge.response, knowledge.serostatus):
         for cite in cites_of(rule):
             if cite.source not in knowledge.sources:
                 problems.append(
@@ -352,6 +379,7 @@ def _cross_checks(knowledge: Knowledge) -> list[str]:
     problems += _unwatched(knowledge)
     problems += _unknown_in_care(knowledge)
     problems += _unknown_in_resistance(knowledge)
+    problems += _unknown_in_advice(knowledge)
     taken: dict[tuple[str, str, str], str] = {}
     for table in knowledge.renal_dose:
         for route in table.routes:
@@ -539,6 +567,41 @@ def _unknown_in_resistance(knowledge: Knowledge) -> Iterator[str]:
     for assay in reading.assays:
         if assay.cite.source not in knowledge.sources:
             yield f"mappings/resistance/reading.yaml: assays: source {assay.cite.source!r} is unknown; mend the name"
+
+
+def _unknown_in_advice(knowledge: Knowledge) -> Iterator[str]:
+    """The same for the rules of indication, response and duration."""
+    codes, medicines = knowledge.codes, knowledge.medicines
+    antivirals, drugs = frozenset(codes.drugs), medicines.known | medicines.classes.keys()
+    tests, analytes = frozenset(codes.tests), frozenset(codes.analytes)
+    concepts = codes.problem_concepts() | codes.groups.keys()
+    concepts |= {f"{concept}-history" for concept in concepts}  # what was so once
+    routes = frozenset(
+        (*knowledge.routes.by_code.values(), *knowledge.routes.by_text.values(), *knowledge.routes.local)
+    )
+    response, lengths = knowledge.response, knowledge.duration
+    used = [(response.id, "drug", name, antivirals) for name in (*response.treatment_drugs, *response.preventive_drugs)]
+    used += [(response.id, "analyte", name, analytes) for name in response.series]
+    used += [(response.id, "test", name, tests) for name in (*response.genotype_tests, response.genotype_order)]
+    for row in knowledge.indication:
+        when = row.when
+        used += [(row.id, "drug", name, antivirals) for name in row.drugs]
+        asked = (*when.with_drugs, *when.without_drugs, *when.treated_with, *when.ordered_for_cmv)
+        used += [(row.id, "drug", name, drugs) for name in asked]
+        named = (*when.problems, *when.no_problems, *((when.transplant,) if when.transplant else ()))
+        used += [(row.id, "problem", name, concepts) for name in named]
+        used += [(row.id, "route", name, routes) for name in (*when.routes, *when.treated_routes)]
+        used += [(row.id, "test", name, tests | analytes) for name in row.proposes]
+    for course in lengths.courses:
+        used += [(course.id, "drug", name, antivirals) for name in course.drugs]
+        used += [(course.id, "problem", name, concepts) for name in (*course.problems, *course.also)]
+    for length in lengths.prophylaxis:
+        used += [(length.id, "drug", name, antivirals) for name in length.drugs]
+        used += [(length.id, "problem", name, concepts) for name in (*length.transplants, *length.late_risk)]
+    used += [(lengths.secondary.id, "problem", name, concepts) for name in lengths.secondary.problems]
+    for place, what, name, known in used:
+        if name not in known:
+            yield f"mappings: rule {place} names the {what} {name!r}, which no file here knows; mend the name"
 
 
 def _hash(root: Traversable) -> str:

@@ -5,7 +5,7 @@ Honest by construction: what cannot be read with certainty is an `Unread` with a
 
 import re
 from collections.abc import Iterator
-from datetime import date, tzinfo
+from datetime import date, timedelta, tzinfo
 from functools import lru_cache
 
 from cdshooks.medicine.codes import Codes
@@ -39,10 +39,10 @@ def read_order(chart: ChartOrder, knowledge: Knowledge, zone: tzinfo, *, draft: 
         route=route,
         systemic=product.systemic and route not in knowledge.routes.local,
         regimen=regimen,
-        intent=_intent(chart, knowledge),
-        indication=indication_said(_texts(chart), knowledge.phases),
+        intent=intent_said(chart, knowledge),
+        indication=indication_said(texts_of(chart), knowledge.phases),
         concepts=frozenset(name for reason in chart.reasons for name, _, _ in knowledge.codes.concepts(reason)),
-        said=tuple(text for _, text in _texts(chart) if text),
+        said=tuple(text for _, text in texts_of(chart) if text),
         draft=draft,
         route_assumed=not route_given,
         starts=starts_on(chart, zone),
@@ -69,9 +69,13 @@ def starts_on(chart: ChartOrder, zone: tzinfo) -> date | None:
 
 
 def ends_on(chart: ChartOrder, zone: tzinfo) -> date | None:
-    """The last day that an order itself gives."""
+    """The last day that an order itself gives: the end of its period, or as many days as it lasts."""
     days = [day for dosage in chart.dosages if (day := day_of(dosage.timing.ends, zone))]
-    return max(days) if days else None
+    if days:
+        return max(days)
+    lasts = max((dosage.timing.lasts_days for dosage in chart.dosages if dosage.timing.lasts_days), default=None)
+    starts = starts_on(chart, zone)
+    return starts + timedelta(days=int(lasts) - 1) if lasts and lasts >= 1 and starts else None
 
 
 def route_given(chart: ChartOrder, routes: Routes) -> str:
@@ -96,7 +100,7 @@ def _route(chart: ChartOrder, product: Product, knowledge: Knowledge) -> tuple[s
     return drug.default_route.get(product.form, drug.default_route.get("", "")), False
 
 
-def _texts(chart: ChartOrder) -> Iterator[tuple[str, str]]:
+def texts_of(chart: ChartOrder) -> Iterator[tuple[str, str]]:
     """Where an order may say what it is for, in order of weight."""
     for reason in chart.reasons:
         for words in reason.words:
@@ -110,9 +114,9 @@ def _texts(chart: ChartOrder) -> Iterator[tuple[str, str]]:
             yield "category", words
 
 
-def _intent(chart: ChartOrder, knowledge: Knowledge) -> Intent:
+def intent_said(chart: ChartOrder, knowledge: Knowledge) -> Intent:
     """What the order itself says; a CMV disease as its reason counts as treatment, assumed."""
-    said = phase_said(((where, text) for where, text in _texts(chart) if text), knowledge.phases)
+    said = phase_said(((where, text) for where, text in texts_of(chart) if text), knowledge.phases)
     if said:
         return said
     disease = knowledge.codes.groups["cmv_disease"] | {"cmv-viraemia"}

@@ -78,6 +78,15 @@ def _says_detected(text: str, rule: PhaseRule) -> bool:
     return bool(_word(*rule.detected).search(_before(text.lower(), rule.not_this)))
 
 
+def says(texts: Iterable[str], words: tuple[str, ...], rule: PhaseRule) -> str:
+    """The first of these words that one of the texts says and does not deny, "" for none."""
+    for text in texts:
+        for clause in _PUNCTUATION.split(text.lower()):
+            if found := _word(*words).search(_before(clause, rule.denied)):
+                return found.group(0)
+    return ""
+
+
 def _measurable(load: Lab) -> bool:
     return load.value > 0 and "<" not in load.comparator
 

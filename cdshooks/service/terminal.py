@@ -12,16 +12,19 @@ from zoneinfo import ZoneInfo
 
 import orjson
 from rich import box
+from rich.bar import Bar
 from rich.console import Console, Group, RenderableType
 from rich.markdown import Markdown
 from rich.padding import Padding
 from rich.panel import Panel
+from rich.table import Table
 from rich.text import Text
 
 from cdshooks.errors import BadRequest, CdsError
 from cdshooks.medicine.knowledge import load_knowledge
 from cdshooks.pipeline import evaluate
 from cdshooks.service.config import Settings
+from cdshooks.service.plot import Plot, plots
 from cdshooks.wire.hooks import SERVICES, read_call
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ Card = dict[str, Any]
 COLOURS: Final = {"critical": "red", "warning": "yellow", "info": "blue"}  # never alone: the word stands beside it
 CRITICAL_FOUND: Final = 1
 NOT_JUDGED: Final = 2
+_BAR_WIDTH: Final = 40
 
 
 class Unreadable(CdsError):
@@ -135,11 +139,24 @@ def _panel(card: Card) -> Panel:
     )
 
 
+def _bars(plot: Plot) -> Table:
+    """A series as bars on a logarithmic scale; the lowest result keeps a short one."""
+    drawn = Table.grid(padding=(0, 1))
+    for mark in plot.marks:
+        bar = Bar(1, 0, 0.05 + 0.95 * mark.share, width=_BAR_WIDTH)
+        drawn.add_row(mark.on, Text(mark.value, justify="right"), bar)
+    drawn.add_row("", "", Text(f"{plot.name}, {plot.unit}, logarithmic scale", style="dim"))
+    return drawn
+
+
 def _lines(card: Card) -> Iterator[RenderableType]:
     yield Text(card["summary"], style="bold")
     if not card["detail"].startswith("- "):  # a list brings an empty line of its own
         yield Text()
     yield Markdown(card["detail"], hyperlinks=False)
+    for plot in plots(card) if card["source"]["topic"]["code"] == "response" else ():
+        yield Text()
+        yield _bars(plot)
     suggestions = card.get("suggestions", ())
     if suggestions:
         yield Text()

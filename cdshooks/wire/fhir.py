@@ -614,8 +614,19 @@ def _timing(value: Any, unreadable: list[str]) -> Timing:
         code=read_concept(found["code"]) if found.get("code") else None,
         starts=_text(bounds.get("start")),
         ends=_text(bounds.get("end")),
+        lasts_days=_days(_object(repeat.get("boundsDuration"))),
         events=len(_texts(found.get("event"))),
     )
+
+
+_DAYS_OF = {"d": 1, "day": 1, "days": 1, "wk": 7, "week": 7, "weeks": 7}
+
+
+def _days(duration: dict[str, Any]) -> Decimal | None:
+    """A duration in days or weeks, as days; None for any other."""
+    unit = _DAYS_OF.get(_text(duration.get("code")) or _text(duration.get("unit")))
+    value = _number(duration["value"]) if unit and duration.get("value") is not None else None
+    return value * unit if unit and value and value > 0 else None
 
 
 # --------------------------------------------------------------------------------------------------------------------

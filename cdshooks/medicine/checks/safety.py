@@ -8,12 +8,12 @@ from cdshooks.medicine.case import Case, medicines_gap, record_gap
 from cdshooks.medicine.compare import in_table_unit
 from cdshooks.medicine.dosage import Giving, Rate, read_giving, spelling
 from cdshooks.medicine.rules import (
-    Advice,
     ByRoute,
     Companion,
     Concentration,
     FastestRate,
     Forms,
+    GivingAdvice,
     InfusionLimits,
     SafetyRule,
     Shortest,
@@ -65,7 +65,9 @@ def _findings(case: Case, rule: SafetyRule) -> Iterator[Finding]:
             yield from _companion(case, rule, companion, giving)
 
 
-def _said(case: Case, rule: SafetyRule, advice: Advice, *more: str, indicator: Indicator | None = None) -> Finding:
+def _said(
+    case: Case, rule: SafetyRule, advice: GivingAdvice, *more: str, indicator: Indicator | None = None
+) -> Finding:
     grade = _GRADES[advice.indicator] if indicator is None else indicator
     withdraw = "Remove this order" if grade is Indicator.CRITICAL and advice.topic == "contraindication" else ""
     return case.finding(
