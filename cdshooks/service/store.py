@@ -77,7 +77,7 @@ FEEDBACK: Final = Table(
     Column("matched", Boolean, nullable=False),
 )
 
-REVISION: Final = "0002"  # the newest step in migrations/; compared at every start without loading Alembic
+REVISION: Final = "0003"  # the newest step in migrations/; compared at every start without loading Alembic
 SAFE_SQLITE: Final = (3, 51, 3)  # before it, two processes that write could in rare cases damage a write-ahead log
 CARD_LENGTH: Final = 200  # characters kept of a card id that is not ours; an index takes no page of text
 UPGRADE: Final = "run `cdshooks database upgrade` with the same settings, then start again"
