@@ -8,9 +8,15 @@ from cdshooks.model import Allergy, Finding, Indicator, Input
 
 
 def check(case: Case) -> Iterator[Finding]:
-    """Findings of topic contraindication, and dataQuality where allergies could not be looked for."""
+    """Findings of topic contraindication, and dataQuality where allergies could not be looked for.
+
+    Of therapy that runs only what is critical is said when the chart is opened.
+    """
+    if case.facts.hook == "patient-view":
+        yield from (finding for finding in on_record(case) if finding.indicator is Indicator.CRITICAL)
+        return
+    yield from on_record(case)
     for rule in case.knowledge.allergy:
-        yield from on_record(case)
         gap = record_gap(case.facts, "allergies")
         if gap and case.order.product.drug in rule.unseen:
             summary = f": allergies not checked ({gap.why.value})"
