@@ -220,6 +220,13 @@ def _with_background(given: Mapping[str, Any], when: Mapping[str, Any]) -> Mappi
     return found
 
 
+def looked_after(order: str, sex: str, today: date) -> Json:
+    """The prefetch of a patient of whom nothing is known but that tests and companions of the order are in time."""
+    when = {"order": order}
+    given = _with_background({"today": today, "patient": {"sex": sex}}, when)
+    return _prefetch(Scenario("looked after", "", today, given, when, (), "", ()), "R4")
+
+
 def _suiting(labs: list[Mapping[str, Any]], sex: str | None, named: set[str]) -> Iterator[Mapping[str, Any]]:
     return (lab for lab in labs if lab["name"] not in named and lab.get("sex", sex) == sex)
 

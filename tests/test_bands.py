@@ -15,7 +15,18 @@ from typing import Any
 
 import pytest
 from conftest import Judge
-from scenario import PATIENT, Dose, Json, bundle, load_scenarios, proposals, read_proposal, read_words, topic
+from scenario import (
+    PATIENT,
+    Dose,
+    Json,
+    bundle,
+    load_scenarios,
+    looked_after,
+    proposals,
+    read_proposal,
+    read_words,
+    topic,
+)
 
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.rules import TableRegimen
@@ -190,16 +201,15 @@ def request(table: Table, person: Person, creatinine: Fraction, reason: str, dos
         ],
     }
     results = [_result("obs-1", "2160-0", float(creatinine), "mg/dL"), _result("obs-2", "29463-7", weight, "kg")]
-    empty: Json = {"resourceType": "Bundle", "type": "searchset", "total": 0}
     born = date(TODAY.year - age, 3, 14)
     return {
         "hook": "order-sign",
         "hookInstance": "3b8f7f0e-7d0a-4c59-9d0a-0a5a1f1f6c11",
         "context": {"patientId": PATIENT, "userId": "Practitioner/1", "draftOrders": bundle([order], "collection")},
-        "prefetch": {
+        "prefetch": looked_after(table.medication, sex, TODAY)
+        | {
             "patient": {"resourceType": "Patient", "id": PATIENT, "gender": sex, "birthDate": born.isoformat()},
             "kidney": bundle(results),
-            **dict.fromkeys(("conditions", "procedures", "medications", "virology", "counts"), empty),
         },
     }
 

@@ -741,6 +741,7 @@ class MonitoringRule(Entry):
     drugs: tuple[str, ...]
     routes: tuple[str, ...] = ()
     phases: tuple[Phase, ...] = ()
+    indication: str = ""  # as an order names it; empty: any
     problems: tuple[str, ...] = ()
     unless_problems: tuple[str, ...] = ()
     after_stop_of: tuple[str, ...] = ()

@@ -114,7 +114,7 @@ def _applies(rule: MonitoringRule, case: Case, phase: Phase) -> bool:
     order = case.order
     if order.product.drug not in rule.drugs or (rule.routes and order.route not in rule.routes):
         return False
-    if rule.phases and phase not in rule.phases:
+    if (rule.phases and phase not in rule.phases) or rule.indication not in ("", order.indication):
         return False
     known = _problems(case)
     return not (rule.problems and not known & set(rule.problems)) and not known & set(rule.unless_problems)
