@@ -34,6 +34,8 @@ class Observed:
     subject: str = ""
     absent_reason: str = ""
     name: str = ""
+    specimen: str = ""
+    laboratory: str = ""
     interpretation: tuple[Concept, ...] = ()
     codes: tuple[tuple[str, str], ...] = ()
     raw: Mapping[str, Any] = field(default_factory=dict)

@@ -253,8 +253,7 @@ def _unusable(value: object) -> bool:
 
 
 def _viral_load(case: Case, series: Series) -> LabRequest | None:
-    analytes = case.knowledge.codes.analytes.values()
-    return next((analyte.order for analyte in analytes if analyte.name == series.name), None)
+    return case.knowledge.codes.analytes[series.analyte].order
 
 
 def _history_unseen(case: Case, series: Sequence[Series], gap: Missing) -> Iterator[Finding]:
