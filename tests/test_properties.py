@@ -250,8 +250,8 @@ def _lost_inputs(request: Json, scenario: Scenario) -> Iterator[tuple[str, Json]
     for part in ("reasonCode", "note", "dosageInstruction"):
         if part == "reasonCode" and scenario.file == "cidofovir":
             continue  # known gap: without a phase both cidofovir schedules are accepted, with no card that shows both
-        if part == "note" and "herpes" in str(request["context"]):
-            continue  # the note says against what the order is: without it, it is another order
+        if part == "note" and any(word in str(request["context"]) for word in ("herpes", "Failed ganciclovir")):
+            continue  # the note says against what the order is, or what failed: without it, it is another order
         body = deepcopy(request)
         drafts = body["context"].get("draftOrders") or body["context"]["medications"]
         if sum(entry["resource"].pop(part, None) is not None for entry in drafts["entry"]):
