@@ -235,6 +235,14 @@ class ChartObservation(Protocol):
         """When it was released, else ""."""
 
     @property
+    def specimen(self) -> str:
+        """What was taken, in words, else ""."""
+
+    @property
+    def laboratory(self) -> str:
+        """Who measured it, else ""; people do not count."""
+
+    @property
     def absent_reason(self) -> str:
         """Why there is no value, in words."""
 
@@ -421,6 +429,8 @@ class Lab:
     ref: str
     original: str  # as sent: "168 umol/L"
     remark: str = ""  # "preliminary", "stated by the patient"
+    specimen: str = ""  # in words, where it is given
+    laboratory: str = ""
 
 
 @dataclass(frozen=True, slots=True)

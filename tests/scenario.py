@@ -384,7 +384,7 @@ def _labs_into(found: Json, scenario: Scenario, release: str) -> None:
 
 
 def _observation(lab: Mapping[str, Any], identifier: str, release: str) -> Json:
-    _only(lab, "name result words date at status of code issued unit_text", f"result {lab['name']}")
+    _only(lab, "name result words date at status of code issued unit_text specimen laboratory", f"result {lab['name']}")
     category = {"coding": [{"system": f"{_TERMINOLOGY}/observation-category", "code": "laboratory"}]}
     found: Json = {
         "resourceType": "Observation",
@@ -407,6 +407,10 @@ def _observation(lab: Mapping[str, Any], identifier: str, release: str) -> Json:
     found["code"] = coding | {"text": lab["name"]}
     if "date" in lab or "at" in lab:
         found["effectiveDateTime"] = str(lab.get("at", lab.get("date")))
+    if "specimen" in lab:
+        found["specimen"] = {"display": lab["specimen"]}
+    if "laboratory" in lab:
+        found["performer"] = [{"display": lab["laboratory"]}]
     if "issued" in lab:
         found["issued"] = str(lab["issued"])
     return found

@@ -248,8 +248,8 @@ def _lost_inputs(request: Json, scenario: Scenario) -> Iterator[tuple[str, Json]
     if not scenario.orders or scenario.hook == "medication-verify":
         return
     for part in ("reasonCode", "note", "dosageInstruction"):
-        if part == "note" and "herpes" in str(request["context"]):
-            continue  # the note says against what the order is: without it, it is another order
+        if part == "note" and any(word in str(request["context"]) for word in ("herpes", "Failed ganciclovir")):
+            continue  # the note says against what the order is, or what failed: without it, it is another order
         body = deepcopy(request)
         drafts = body["context"].get("draftOrders") or body["context"]["medications"]
         if sum(entry["resource"].pop(part, None) is not None for entry in drafts["entry"]):

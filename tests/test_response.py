@@ -66,7 +66,6 @@ def test_the_change_decides(judge: Judge, before: int, after: int) -> None:
     """With a start and one result after four weeks, both far from the limit, the verdict is by their ratio alone."""
     found = verdicts(judge, [(29, before), (1, after)])
     ratio = after / before
-    near = {"response/blip"} if after <= 685 else set()
     if ratio > 10.0001:
         wanted = {"response/refractory", "response/genotype-due"}
     elif 10**-0.4999 < ratio < 9.9999:
@@ -77,7 +76,7 @@ def test_the_change_decides(judge: Judge, before: int, after: int) -> None:
         wanted = set()
     else:
         return  # on an edge
-    assert set(found) == (near or wanted)
+    assert set(found) == wanted
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -11,6 +11,7 @@ import pytest
 
 from cdshooks.medicine.codes import Analyte
 from cdshooks.medicine.knowledge import Knowledge
+from cdshooks.medicine.orders import short
 from cdshooks.medicine.results import AnalyteResults, read_lab
 from cdshooks.model import ChartComponent, Concept, Lab, Missing, Quantity, Unused, Why
 
@@ -35,6 +36,8 @@ class Observed:
     absent_reason: str = ""
     code: Concept = field(default_factory=Concept)
     name: str = ""
+    specimen: str = ""
+    laboratory: str = ""
     interpretation: tuple[Concept, ...] = ()
     components: tuple[ChartComponent, ...] = ()
     notes: tuple[str, ...] = ()
@@ -374,4 +377,4 @@ def test_grades_count_as_the_number_they_stand_for(knowledge: Knowledge) -> None
             for text in (word, word.upper(), f"{word} (as printed)"):
                 found = read_lab(Observed("r", number="", other_value=text), analyte, "", TODAY, UTC_ZONE)
                 assert isinstance(found, Lab), (analyte.key, text)
-                assert (found.value, found.original) == (number, text)
+                assert (found.value, found.original) == (number, short(text, 40))

@@ -223,6 +223,8 @@ def read_lab(
         ref=observation.ref,
         original=original,
         remark="; ".join(filter(None, remarks)),
+        specimen=observation.specimen.casefold(),
+        laboratory=short(observation.laboratory, 40),
     )
 
 

@@ -1532,6 +1532,7 @@ class ResponseRule(Entry):
     genotype_order: str
     treatment_drugs: tuple[str, ...]
     preventive_drugs: tuple[str, ...]
+    whole_blood: tuple[str, ...]  # words for the specimen
     series: tuple[str, ...]  # analytes
     refractory: Definition
     probable: Definition

@@ -1,6 +1,6 @@
 """CMV DNA over time: one series per specimen and unit, which are never compared with each other."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -35,6 +35,7 @@ class Point:
 class Series:
     """The results of one specimen in one unit, oldest first; at least one. `limit` is that of quantification."""
 
+    analyte: str
     name: str
     unit: str
     points: tuple[Point, ...]
@@ -69,17 +70,27 @@ def log_change(before: Point, after: Point) -> Decimal:
 
 
 def all_series(facts: Facts, rule: ResponseRule, knowledge: Knowledge) -> Iterator[Series]:
-    """Every series that holds a usable result."""
+    """Every series that holds a usable result: one per test, specimen and laboratory."""
     for key in rule.series:
         analyte = knowledge.codes.analytes[key]
-        labs = facts.results[key].since(facts.today - _LOOK_BACK)
-        if not labs:
-            continue
-        bounds = [lab.value for lab in labs if "<" in lab.comparator and lab.value > 0]
         usual = rule.limit_of_quantification.of(analyte.unit)
-        limit = max(bounds, default=usual)
-        points = tuple(_point(lab, limit) for lab in sorted(labs, key=_in_time))
-        yield Series(analyte.name, analyte.unit, points, limit, max(limit, usual) * Decimal(10) ** rule.near_limit)
+        for name, labs in _kinds(facts.results[key].since(facts.today - _LOOK_BACK), analyte.name, rule):
+            bounds = [lab.value for lab in labs if "<" in lab.comparator and lab.value > 0]
+            limit = max(bounds, default=usual)
+            points = tuple(_point(lab, limit) for lab in sorted(labs, key=_in_time))
+            yield Series(key, name, analyte.unit, points, limit, max(limit, usual) * Decimal(10) ** rule.near_limit)
+
+
+def _kinds(labs: Iterable[Lab], name: str, rule: ResponseRule) -> Iterator[tuple[str, list[Lab]]]:
+    """Results that may be compared. Where the record names several laboratories, each is a kind of its own."""
+    laboratories = {lab.laboratory for lab in labs if lab.laboratory}
+    found: dict[str, list[Lab]] = {}
+    for lab in labs:
+        whole = any(words in lab.specimen for words in rule.whole_blood) and "whole blood" not in name
+        kind = f"{name}, specimen whole blood" if whole else name
+        kind += f", {lab.laboratory or 'laboratory not given'}" if len(laboratories) > 1 else ""
+        found.setdefault(kind, []).append(lab)
+    yield from found.items()
 
 
 def _in_time(lab: Lab) -> tuple[date, str, str]:

@@ -199,6 +199,9 @@ def _subject(resource: Json) -> str:
     return bare_id(reference) if kinds in ([], ["Patient"]) else "?"
 
 
+_PEOPLE = ("Practitioner", "Patient/", "RelatedPerson/")  # who took or read it, not which laboratory measured it
+
+
 class FhirObservation:
     """A `ChartObservation` of any release: subject and codes are read at once, the rest when asked for."""
 
@@ -243,6 +246,18 @@ class FhirObservation:
     @property
     def issued(self) -> str:  # noqa: D102
         return _text(self.raw.get("issued"))
+
+    @property
+    def specimen(self) -> str:  # noqa: D102
+        return _text(_object(self.raw.get("specimen")).get("display"))
+
+    @property
+    def laboratory(self) -> str:  # noqa: D102
+        for performer in objects(self.raw.get("performer")):
+            named = _text(performer.get("reference"))
+            if not named.startswith(_PEOPLE):
+                return _text(performer.get("display")) or named
+        return ""
 
     @property
     def absent_reason(self) -> str:  # noqa: D102

@@ -9,7 +9,7 @@ from cdshooks.medicine.case import Case
 from cdshooks.medicine.rules import CourseLength, ProphylaxisLength
 from cdshooks.medicine.therapy import Therapy, therapies
 from cdshooks.medicine.viral_load import Point, Series, all_series, significant
-from cdshooks.model import Finding, Indicator, Input, Lab, Phase
+from cdshooks.model import Finding, Indicator, Input, Lab, Missing, Phase, Why
 
 _INDICATORS = {"info": Indicator.INFO, "warning": Indicator.WARNING}
 _IN_WORDS = re.compile(
@@ -33,7 +33,9 @@ class _Span:
 
 def check(case: Case) -> Iterator[Finding]:
     """Findings of topic duration for an order whose purpose is known."""
-    phase = case.order.intent.phase
+    phase, response = case.order.intent.phase, case.knowledge.response
+    if phase is None and case.order.product.drug in set(response.preventive_drugs) - set(response.treatment_drugs):
+        phase = Phase.PROPHYLAXIS  # it has no other purpose
     if phase is None or case.order.indication != "cmv":
         return
     therapy = tuple(t for t in therapies(case.facts, case.knowledge) if _goes_on_from(t, case))
@@ -61,6 +63,8 @@ def _span(case: Case) -> _Span | None:
     if order.ends:
         return _Span(first, order.ends) if order.ends >= first else None
     for dosage in order.chart.dosages:
+        if dosage.timing.lasts_days:
+            return _Span(first, first + timedelta(days=max(int(dosage.timing.lasts_days) - 1, 0)))
         if found := _IN_WORDS.search(dosage.text):
             days = int(found[1]) * (7 if found[2].lower().startswith("w") else 1)
             return _Span(first, first + timedelta(days=max(days - 1, 0)), found[0].strip())
@@ -220,6 +224,7 @@ def _prophylaxis(case: Case) -> Iterator[Finding]:
     facts, span = case.facts, _span(case)
     now = (facts.today - day).days
     end = (span.last - day).days if span else None
+    yield from _serostatus_unseen(case, row, span)
     least, most = min(s.least for s in row.sources), max(s.most for s in row.sources)
     grace = case.knowledge.duration.grace_days
     reached = max(now, end if end is not None else now)
@@ -239,6 +244,26 @@ def _prophylaxis(case: Case) -> Iterator[Finding]:
     elif row.late_risk and reached > least + grace and not {p.concept for p in facts.problems} & set(row.late_risk):
         words = f": day {reached} after transplantation; beyond day {least} for patients at risk of late CMV only"
         yield _on_prophylaxis(case, row, day, Indicator.INFO, words, span)
+
+
+def _serostatus_unseen(case: Case, row: ProphylaxisLength, span: _Span | None) -> Iterator[Finding]:
+    """A plan whose length hangs on the serostatus, and the results of IgG did not come."""
+    facts = case.facts
+    unseen = [m for test in ("cmv-igg", "cmv-igg-donor") if _did_not_come(m := facts.said(test))]
+    planned = span and span.days >= case.knowledge.duration.deliberate_days
+    if unseen and planned and not row.serostatus and len(row.sources) > 1:
+        yield case.finding(
+            row.id,
+            "dataQuality",
+            Indicator.INFO,
+            f": length of prophylaxis not checked in full (CMV serostatus: {unseen[0]})",
+            "How long it runs depends on the serostatus of donor and recipient.",
+            cites=[row.cite],
+        )
+
+
+def _did_not_come(value: object) -> bool:
+    return isinstance(value, Missing) and value.why in (Why.NOT_SENT, Why.FETCH_FAILED)
 
 
 def _prophylaxis_row(case: Case) -> tuple[ProphylaxisLength, date] | None:
@@ -283,9 +308,21 @@ def _maintenance(case: Case, therapy: tuple[Therapy, ...]) -> Iterator[Finding]:
         concept for name in rule.problems for concept in case.knowledge.codes.groups.get(name, frozenset({name}))
     }
     counts = facts.results["cd4-count"].since(facts.today - timedelta(days=2 * rule.sustained_days + 185))
-    if not counts or not concepts & ({problem.concept for problem in facts.problems} | case.order.concepts):
+    if not concepts & ({problem.concept for problem in facts.problems} | case.order.concepts):
         return
-    newest, span = counts[0], _span(case)
+    span = _span(case)
+    if span and _did_not_come(missing := facts.newest("cd4-count")):
+        yield case.finding(
+            rule.id,
+            "dataQuality",
+            Indicator.INFO,
+            f": whether maintenance may end could not be checked (CD4 {missing})",
+            *rule.go_on,
+            cites=[rule.cite],
+        )
+    if not counts:
+        return
+    newest = counts[0]
     if newest.value <= rule.cd4_above:
         if span:
             deliberate = span.days >= case.knowledge.duration.deliberate_days

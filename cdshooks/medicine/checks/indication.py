@@ -204,7 +204,9 @@ def _significant(seen: _Seen, held: _Held) -> bool:
             limit = f"{rule.threshold.of(series.unit):f} {series.unit}"
             held.lines.append(f"{series.name}: {series.newest.words}; threshold {limit}.")
             return True
-    return False
+    loads = [facts.newest(key) for key in rule.series] if not seen.series else []
+    unseen = [m for m in loads if isinstance(m, Missing) and m.why in (Why.NOT_SENT, Why.FETCH_FAILED)]
+    return held.lacks(f"viral load {unseen[0].why.value}") if unseen else False
 
 
 def _starts(seen: _Seen, held: _Held) -> bool:

@@ -35,6 +35,8 @@ def check(case: Case) -> Iterator[Finding]:
     if gap := medicines_gap(facts):
         yield from _history_unseen(case, current, gap)
     therapy = [t for t in therapies(facts, case.knowledge) if _still_counts(t, case)]
+    if not current:
+        yield from _loads_unseen(case, therapy)
     if any(not t.prevents and t.until is None for t in therapy):  # what was given to prevent is superseded
         therapy = [t for t in therapy if not t.prevents]
     found = [
@@ -253,8 +255,7 @@ def _unusable(value: object) -> bool:
 
 
 def _viral_load(case: Case, series: Series) -> LabRequest | None:
-    analytes = case.knowledge.codes.analytes.values()
-    return next((analyte.order for analyte in analytes if analyte.name == series.name), None)
+    return case.knowledge.codes.analytes[series.analyte].order
 
 
 def _history_unseen(case: Case, series: Sequence[Series], gap: Missing) -> Iterator[Finding]:
@@ -279,6 +280,25 @@ def _history_unseen(case: Case, series: Sequence[Series], gap: Missing) -> Itera
                 inputs=one.inputs,
             )
             return
+
+
+def _loads_unseen(case: Case, therapy: Sequence[Therapy]) -> Iterator[Finding]:
+    """On therapy for weeks, and the viral loads did not come: silence would read as an answer."""
+    rule, facts = case.knowledge.response, case.facts
+    unseen = [m for key in rule.series if _not_sent(m := facts.newest(key)) and isinstance(m, Missing)]
+    for t in therapy:
+        if unseen and t.since and t.until is None and case.order.product.drug in t.drugs:
+            days = (facts.today - t.since).days
+            if days >= rule.least_days:
+                yield case.finding(
+                    rule.not_compared.id,
+                    "dataQuality",
+                    Indicator.INFO,
+                    f": response not judged after {days} days (viral load {unseen[0].why.value})",
+                    f"{_upper(t.name)} since {_day(t.since)}; whether the viral load answers could not be looked at.",
+                    cites=[rule.dose_first.cite],
+                )
+                return
 
 
 def _not_compared(
