@@ -146,7 +146,7 @@ class FhirReader:
         return {**first, "entry": found[: self._limits.max_entries], "link": page.get("link", [])}
 
     def _get(self, line: Line, url: str, token: Secret | None, until: float, watch: Watch) -> Json:
-        headers = {"Accept": ACCEPT}
+        headers = {"Accept": ACCEPT, "Cache-Control": "no-cache"}  # some servers repeat a search of the last minute
         if token is not None:
             headers["Authorization"] = f"Bearer {token.reveal()}"
         body = line.get(url, headers=headers, limit=self._limits.body_bytes, until=until, watch=watch)
