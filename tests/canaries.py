@@ -17,7 +17,7 @@ TARGET = Path(__file__).parent.parent / "mappings" / "canaries.json"
 
 
 def make_canaries() -> list[Json]:
-    """The chosen orders: the gravest, which stay so when a threshold moves a little; of those the simplest."""
+    """For each rule the gravest order, which stays so when a threshold moves a little; of those the smallest."""
     knowledge = load_knowledge()
     fired: list[tuple[Scenario, frozenset[str], int]] = []
     for scenario in load_scenarios():
@@ -27,22 +27,24 @@ def make_canaries() -> list[Json]:
         rules = {rule for card in cards for rule in card["extension"]["cmv-cds.finding"]["checks"]}
         gravest = max((("info", "warning", "critical").index(card["indicator"]) for card in cards), default=0)
         fired.append((scenario, frozenset(rules), gravest))
-    chosen: dict[str, Json] = {}
-    for rule in sorted(set().union(*(rules for _, rules, _ in fired))):
-        able = [entry for entry in fired if rule in entry[1]]
-        scenario, _, _ = min(able, key=lambda entry: (-entry[2], len(entry[1]), entry[0].hook != "order-sign"))
-        canary = chosen.setdefault(
-            scenario.name,
-            {
-                "name": scenario.name,
-                "service": scenario.service,
-                "today": scenario.today.isoformat(),
-                "rules": [],
-                "request": render(scenario),
-            },
-        )
-        canary["rules"].append(rule)
-    return list(chosen.values())
+    every = sorted(set().union(*(rules for _, rules, _ in fired)))
+    able = {rule: [entry for entry in fired if rule in entry[1]] for rule in every}
+    chosen: list[Json] = []
+    watched: set[str] = set()
+    for rule in sorted(every, key=lambda rule: len(able[rule])):  # those that few orders fire bring others with them
+        if rule in watched:
+            continue
+        scenario, fires, _ = min(able[rule], key=lambda entry: (-entry[2], len(orjson.dumps(render(entry[0])))))
+        canary = {
+            "name": scenario.name,
+            "service": scenario.service,
+            "today": scenario.today.isoformat(),
+            "rules": sorted(fires - watched),
+            "request": render(scenario),
+        }
+        chosen.append(canary)
+        watched |= fires
+    return chosen
 
 
 if __name__ == "__main__":

@@ -66,6 +66,8 @@ AUDIT_KEY: Final = Table(
     Column("key", String, nullable=False),
 )
 
+NEWEST: Final = select(AUDIT.c.position, AUDIT.c.digest).order_by(AUDIT.c.position.desc()).limit(1)
+APPENDED: Final = insert(AUDIT)  # made once: these two run for every call
 CONTENT: Final = tuple(str(column.name) for column in AUDIT.columns if column.name != "digest")
 CHAIN_LOCK: Final = 0x434D5602  # PostgreSQL: one replica appends at a time
 START: Final = "0" * 64
@@ -151,9 +153,7 @@ def append(connection: Connection, key: Key, entry: Entry, *, at: datetime) -> N
     """Add an entry at the end of the chain. Last in its transaction: others wait from here to the commit."""
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(CHAIN_LOCK)))
-    last = connection.execute(
-        select(AUDIT.c.position, AUDIT.c.digest).order_by(AUDIT.c.position.desc()).limit(1)
-    ).one_or_none()
+    last = connection.execute(NEWEST).one_or_none()
     row: dict[str, Any] = {
         "position": last.position + 1 if last else 1,
         "at": at,
@@ -173,7 +173,7 @@ def append(connection: Connection, key: Key, entry: Entry, *, at: datetime) -> N
         "key_id": key.id,
     }
     row["digest"] = _digest(key, row, last.digest if last else START)
-    connection.execute(insert(AUDIT), row)
+    connection.execute(APPENDED, row)
 
 
 def _instance(key: Key, entry: Entry) -> str:
@@ -196,8 +196,7 @@ def _utc(at: datetime) -> datetime:
 def head(store: Engine) -> tuple[int, str]:
     """Position and digest of the newest entry; (0, …) when there is none."""
     with reading(store).connect() as connection:
-        newest = select(AUDIT.c.position, AUDIT.c.digest).order_by(AUDIT.c.position.desc()).limit(1)
-        last = connection.execute(newest).one_or_none()
+        last = connection.execute(NEWEST).one_or_none()
     return (last.position, last.digest) if last else (0, START)
 
 

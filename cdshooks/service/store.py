@@ -11,6 +11,7 @@ import hashlib
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -351,11 +352,16 @@ def writable(store: Engine) -> bool:
     return True
 
 
-def unless_there(connection: Connection, table: Table) -> Insert:
-    """An insert that passes over rows whose key is already there. Both databases know it, under their own name."""
-    if connection.dialect.name == "sqlite":
+@cache
+def _insert_unless_there(dialect: str, table: Table) -> Insert:
+    if dialect == "sqlite":
         return sqlite.insert(table).on_conflict_do_nothing()
     return postgresql.insert(table).on_conflict_do_nothing()
+
+
+def unless_there(connection: Connection, table: Table) -> Insert:
+    """An insert that passes over rows whose key is already there. Both databases know it, under their own name."""
+    return _insert_unless_there(connection.dialect.name, table)
 
 
 def _digest(service: str, entry: "FeedbackEntry") -> str:
