@@ -225,7 +225,8 @@ def _suggestions(findings: list[Finding], seed: str, patient_id: str, release: s
     for finding in findings:
         for proposal in finding.proposals:
             offered.setdefault(proposal.label, _update(finding, proposal, seed, release, several))
-        if finding.withdraw and finding.order and finding.order.ref:
+        ref = finding.order.ref if finding.order else ""
+        if finding.withdraw and ref and neutral(ref) == ref:  # a reference that has to be neutralised would hit nothing
             offered.setdefault(finding.withdraw, _withdrawal(finding, seed))
         for request in finding.lab_requests:
             offered.setdefault(request.loinc, _laboratory(request, seed, patient_id, release))
