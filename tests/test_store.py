@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from cdshooks.errors import ConfigurationError
+from cdshooks.service.seen_tokens import SEEN_TOKENS
 from cdshooks.service.store import CARDS, FEEDBACK, TABLES, keep_cards, keep_feedback, open_store, writable
 from cdshooks.wire.hooks import FeedbackEntry
 
@@ -58,10 +59,12 @@ def test_a_card_is_kept_once_with_what_tells_its_advice(store: Engine) -> None:
 
 
 def test_no_column_can_name_a_patient() -> None:
+    assert SEEN_TOKENS.name in TABLES.tables
     columns = {column.name for table in TABLES.tables.values() for column in table.columns}
     assert columns == {
         "uuid", "service", "topic", "indicator", "rules", "knowledge_version", "created_at",
         "entry", "received_at", "card", "outcome", "outcome_at", "reasons", "comment", "accepted", "matched",
+        "token", "ends_at",
     }  # fmt: skip
 
 
