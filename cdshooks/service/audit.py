@@ -211,7 +211,8 @@ def entries(store: Engine, *, since: datetime | None = None, until: datetime | N
     while True:
         with reading(store).connect() as connection:
             page = connection.execute(query.where(AUDIT.c.position > position)).mappings().all()
-        yield from (dict(row) | {"at": _utc(row["at"])} for row in page)
+        for row in page:
+            yield {str(name): value for name, value in row.items()} | {"at": _utc(row["at"])}
         if len(page) < PAGE:
             return
         position = page[-1]["position"]
