@@ -41,6 +41,9 @@ EXPECTED = {
     "13-lung-transplant-no-creatinine": ["warning dataQuality"],
     "14-lung-transplant-no-dose-yet": ["info doseAdvice"],
     "15-kidney-transplant-foreign-result": ["warning dataQuality"],
+    "16-kidney-transplant-neutropenia": ["critical toxicity"],
+    "17-stem-cell-transplant-foscarnet": ["warning toxicity", "warning monitoring"],
+    "18-kidney-transplant-maribavir-level": ["warning monitoring"],
 }
 PATIENTS = read_patients()
 IDS = [patient.key for patient in PATIENTS]
