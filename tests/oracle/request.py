@@ -30,7 +30,8 @@ def request(case: Case) -> Json:
         prefetch["conditions"] = _bundle([_dependence_on_dialysis()])
     elif case.dialysis:
         prefetch["procedures"] = _bundle([_dialysis(*_PROCEDURES[case.dialysis])])
-    others = ("medications", "allergies", "reports", "counts", "electrolytes", "virology", "levels", "pregnancy")
+    prefetch["pregnancy"] = _bundle([_negative_pregnancy_test()])
+    others = ("medications", "allergies", "reports", "counts", "electrolytes", "virology", "levels")
     return {
         "hook": "order-sign",
         "hookInstance": "5d1c9a52-1f27-4f0e-9a35-6f2b6f0d7c11",
@@ -87,6 +88,19 @@ def _results(case: Case) -> list[Json]:
         for position, (value, unit, days) in enumerate(measured, 1)
         if value is not None
     ]
+
+
+def _negative_pregnancy_test() -> Json:
+    """On file for everybody, so that a sex that is not on record costs no check."""
+    return {
+        "resourceType": "Observation",
+        "id": "obs-test",
+        "status": "final",
+        "code": {"coding": [{"system": "http://loinc.org", "code": "2118-8"}]},
+        "effectiveDateTime": (TODAY - timedelta(days=2)).isoformat(),
+        "valueString": "Negative",
+        **_subject(),
+    }
 
 
 def _dialysis(code: str, name: str) -> Json:
