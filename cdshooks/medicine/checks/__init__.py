@@ -34,7 +34,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("data quality", data_quality.check),
 )
 LOCAL_CHECKS: tuple[tuple[str, Check], ...] = (  # for orders that are not systemic
-    ("allergies", allergy.on_record),
+    ("allergies", allergy.check),
     ("route", safety.by_route),
 )
 LINES: tuple[Callable[[Case], Iterable[str]], ...] = (pregnancy.lines,)  # said on a card of the order, never alone
