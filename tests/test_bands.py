@@ -32,6 +32,15 @@ from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.rules import TableRegimen
 
 TODAY = date(2026, 11, 21)
+NEGATIVE_TEST: Json = {
+    "resourceType": "Observation",
+    "id": "obs-test",
+    "status": "final",
+    "code": {"coding": [{"system": "http://loinc.org", "code": "2118-8"}]},
+    "subject": {"reference": f"Patient/{PATIENT}"},
+    "effectiveDateTime": "2026-11-20",
+    "valueString": "Negative",
+}
 Person = tuple[int, str, int]  # age, sex, kg
 
 

@@ -125,7 +125,7 @@ def test_a_wrong_answer_is_noticed() -> None:
         if any(action["type"] == "update" for action in run.actions(cards[:1])):
             spoilt.append([cards[0] | {"suggestions": []}, *cards[1:]])
         spoilt_answers += len(spoilt)
-        missed += [case for answer in spoilt if not list(run.kinds(expected, answer, case))]
+        missed += [case for wrong in spoilt if not list(run.kinds(expected, wrong, case))]
     assert missed == []
     assert spoilt_answers > 300
 

@@ -20,6 +20,15 @@ from scenario import PATIENT, Json, Scenario, breaches, bundle, load_scenarios, 
 from cdshooks.errors import BadRequest
 
 TODAY = date(2026, 11, 21)
+NEGATIVE_TEST: Json = {
+    "resourceType": "Observation",
+    "id": "obs-test",
+    "status": "final",
+    "code": {"coding": [{"system": "http://loinc.org", "code": "2118-8"}]},
+    "subject": {"reference": f"Patient/{PATIENT}"},
+    "effectiveDateTime": "2026-11-20",
+    "valueString": "Negative",
+}
 UCUM = "http://unitsofmeasure.org"
 SCENARIOS = load_scenarios()
 REASONS = ("Treatment of CMV disease", "Maintenance", "CMV prophylaxis", "")
@@ -106,7 +115,8 @@ def request(patient: Json, order: Json, results: list[Json] | None = None) -> Js
                 "birthDate": f"{TODAY.year - patient['age']}-02-11",
             },
             "kidney": bundle(results),
-            **dict.fromkeys(("conditions", "procedures", "medications", "virology", "counts"), empty),
+            "pregnancy": bundle([NEGATIVE_TEST]),
+            **dict.fromkeys(("conditions", "procedures", "medications", "allergies", "virology", "counts"), empty),
         },
     }
 

@@ -31,7 +31,8 @@ def request(case: Case) -> Json:
         prefetch["conditions"] = _bundle([_condition("Z99.2", "Dependence on renal dialysis")])
     elif case.dialysis:
         prefetch["procedures"] = _bundle([_dialysis(*_PROCEDURES[case.dialysis])])
-    others = ("medications", "allergies", "reports", "counts", "electrolytes", "virology", "levels", "pregnancy")
+    prefetch["pregnancy"] = _bundle([_negative_pregnancy_test()])
+    others = ("medications", "allergies", "reports", "counts", "electrolytes", "virology", "levels")
     return {
         "hook": "order-sign",
         "hookInstance": "5d1c9a52-1f27-4f0e-9a35-6f2b6f0d7c11",
@@ -90,6 +91,19 @@ def _result(identifier: str, value: Fraction, unit: str, days: int) -> Json:
         "code": {"coding": [{"system": "http://loinc.org", "code": _LOINC[unit]}]},
         "effectiveDateTime": (TODAY - timedelta(days=days)).isoformat(),
         "valueQuantity": _quantity(value, unit),
+        **_subject(),
+    }
+
+
+def _negative_pregnancy_test() -> Json:
+    """On file for everybody, so that a sex that is not on record costs no check."""
+    return {
+        "resourceType": "Observation",
+        "id": "obs-test",
+        "status": "final",
+        "code": {"coding": [{"system": "http://loinc.org", "code": "2118-8"}]},
+        "effectiveDateTime": (TODAY - timedelta(days=2)).isoformat(),
+        "valueString": "Negative",
         **_subject(),
     }
 

@@ -50,7 +50,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("monitoring", monitoring.check),
 )
 LOCAL_CHECKS: tuple[tuple[str, Check], ...] = (  # for orders that are not systemic
-    ("allergies", allergy.on_record),
+    ("allergies", allergy.check),
     ("route", safety.by_route),
 )
 LINES: tuple[Callable[[Case], Iterable[str]], ...] = (pregnancy.lines,)  # said on a card of the order, never alone

@@ -13,9 +13,9 @@ def check(case: Case) -> Iterator[Finding]:
     Of therapy that runs only what is critical is said when the chart is opened.
     """
     if case.facts.hook == "patient-view":
-        yield from (finding for finding in on_record(case) if finding.indicator is Indicator.CRITICAL)
+        yield from (finding for finding in _on_record(case) if finding.indicator is Indicator.CRITICAL)
         return
-    yield from on_record(case)
+    yield from _on_record(case)
     for rule in case.knowledge.allergy:
         gap = record_gap(case.facts, "allergies")
         if gap and case.order.product.drug in rule.unseen:
@@ -26,8 +26,7 @@ def check(case: Case) -> Iterator[Finding]:
             )
 
 
-def on_record(case: Case) -> Iterator[Finding]:
-    """Findings of topic contraindication alone: whatever the route of the order."""
+def _on_record(case: Case) -> Iterator[Finding]:
     for rule in case.knowledge.allergy:
         for row in rule.rows:
             if case.order.product.drug in row.orders:

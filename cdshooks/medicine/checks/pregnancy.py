@@ -40,8 +40,7 @@ def check(case: Case) -> Iterator[Finding]:
 
 def lines(case: Case) -> Iterator[str]:
     """Contraception for men, at the start of therapy: a line on another card."""
-    begins = case.facts.hook != "patient-view" and _begins(case)
-    if case.facts.sex == "male" and begins and not _too_young(case.facts, case.knowledge.pregnancy):
+    if case.facts.sex == "male" and _begins(case) and not _too_young(case.facts, case.knowledge.pregnancy):
         for rule in case.knowledge.pregnancy:
             for antiviral in rule.antivirals:
                 if case.order.product.drug in antiviral.drugs and antiviral.men:
@@ -67,8 +66,7 @@ def _on_record(case: Case, rule: PregnancyRule, antiviral: PregnancyOf) -> Itera
         )
     elif antiviral.test:
         yield from _contradicted(case, rule, antiviral, statements)
-        if facts.hook != "patient-view":
-            yield from _test(case, rule, antiviral)
+        yield from _test(case, rule, antiviral)
     feeding = _breastfeeding(facts, rule)
     if feeding:
         yield case.finding(
@@ -126,7 +124,7 @@ def _contradicted(
 def _begins(case: Case) -> bool:
     """Does the order begin the therapy? A renewal or another dose of running therapy does not."""
     others = [order for order in case.course.orders if order.chart is not case.order.chart]
-    return not others
+    return case.facts.hook != "patient-view" and not others
 
 
 def _too_young(facts: Facts, rules: tuple[PregnancyRule, ...]) -> bool:
