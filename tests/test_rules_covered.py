@@ -28,6 +28,7 @@ from cdshooks.medicine.rules import (
     PhaseRule,
     ProphylaxisLength,
     RenalDoseRule,
+    ResponseRule,
     SecondaryProphylaxis,
 )
 from cdshooks.model import Order
@@ -53,7 +54,7 @@ def named_in_code() -> set[str]:
 
 def ids(knowledge: Knowledge) -> set[str]:
     """Every rule id that a card can name; how doses are compared and phases are read stands behind all of them."""
-    filed = {rule.id for rule in knowledge.rules if not isinstance(rule, JudgementRule | PhaseRule)}
+    filed = {rule.id for rule in knowledge.rules if not isinstance(rule, JudgementRule | PhaseRule | ResponseRule)}
     return filed | named_in_code()
 
 
@@ -67,7 +68,7 @@ def applicable(order: Order, knowledge: Knowledge) -> Iterator[str]:
     """The ids of the rules that could have something to say about an order."""
     yield from named_in_code()
     for rule in knowledge.rules:
-        if isinstance(rule, JudgementRule | PhaseRule):
+        if isinstance(rule, JudgementRule | PhaseRule | ResponseRule):
             continue
         if isinstance(rule, KidneyRule):
             if knowledge.dose_table(order.product.drug, order.route, order.indication):

@@ -114,6 +114,7 @@ class Knowledge:
             *self.dose,
             *self.cidofovir,
             *self.indication,
+            self.response,
             *self.response.definitions,
             *lengths.courses,
             lengths.end,
@@ -268,7 +269,7 @@ def _cross_checks(knowledge: Knowledge) -> list[str]:
         for rule_id in set(ids)
         if ids.count(rule_id) > 1
     ]
-    for rule in (*knowledge.rules, knowledge.response, knowledge.serostatus):
+    for rule in (*knowledge.rules, knowledge.serostatus):
         for cite in cites_of(rule):
             if cite.source not in knowledge.sources:
                 problems.append(

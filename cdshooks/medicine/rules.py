@@ -606,6 +606,7 @@ class ResponseRule(Entry):
     kind: Literal["response"]
     id: str
     title: str
+    reviewed: str
     significant: Decimal  # a smaller change is none
     near_limit: Decimal  # the same next to the limit of quantification, and how far "next to" reaches
     refractory_rise: Decimal
@@ -750,7 +751,7 @@ KINDS: dict[str, type[DrugRule | AdviceRule]] = {  # kinds of the files in mappi
     "duration": DurationRule,
 }
 Row = Advice | Definition | CourseLength | ProphylaxisLength | SecondaryProphylaxis | EndOfTreatment
-Rule = DrugRule | KidneyRule | JudgementRule | PhaseRule | Row  # whatever a card can name
+Rule = DrugRule | KidneyRule | JudgementRule | PhaseRule | ResponseRule | Row  # what stands behind cards
 
 
 def cites_of(entry: BaseModel) -> Iterator[Cite]:
