@@ -36,6 +36,7 @@ from cdshooks.medicine.rules import (
     ProphylaxisLength,
     RenalDoseRule,
     ResistanceRule,
+    ResponseRule,
     SecondaryProphylaxis,
     SiteRule,
     ToxicityRule,
@@ -47,7 +48,13 @@ from cdshooks.wire.hooks import read_call
 CHECKS = Path(str(files("cdshooks.medicine").joinpath("checks")))
 SCENARIOS = load_scenarios()
 AWAITED: dict[str, set[str]] = {"fires": set(), "quiet": set()}  # rules whose scenarios are still to be written: none
-_BEHIND = (JudgementRule, PhaseRule, InteractionLimits, SiteRule)  # never named on a card: others are judged by them
+_BEHIND = (
+    JudgementRule,
+    PhaseRule,
+    InteractionLimits,
+    SiteRule,
+    ResponseRule,
+)  # never named on a card: others are judged by them
 WITHOUT_SCENARIO = {"service/check-failed"}  # a defect of our own: tested at the HTTP door
 
 

@@ -156,6 +156,7 @@ class Knowledge:
         lengths = self.duration
         course: tuple[Rule, ...] = (
             *self.indication,
+            self.response,
             *self.response.definitions,
             *lengths.courses,
             lengths.end,
@@ -359,7 +360,7 @@ def _cross_checks(knowledge: Knowledge) -> list[str]:
         for rule_id in set(ids)
         if ids.count(rule_id) > 1
     ]
-    for rule in (*knowledge.rules, knowledge.response, knowledge.serostatus):
+    for rule in (*knowledge.rules, knowledge.serostatus):
         for cite in cites_of(rule):
             if cite.source not in knowledge.sources:
                 problems.append(

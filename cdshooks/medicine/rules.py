@@ -1516,6 +1516,7 @@ class ResponseRule(Entry):
     kind: Literal["response"]
     id: str
     title: str
+    reviewed: str
     significant: Decimal  # a smaller change is none
     near_limit: Decimal  # the same next to the limit of quantification, and how far "next to" reaches
     refractory_rise: Decimal
@@ -1680,9 +1681,8 @@ KINDS: dict[str, type[FiledRule]] = {
     "duration": DurationRule,
 }
 Row = Advice | Definition | CourseLength | ProphylaxisLength | SecondaryProphylaxis | EndOfTreatment
-Rule = (  # whatever a card can name
-    DrugRule | CareRule | KidneyRule | JudgementRule | PhaseRule | SiteRule | ResistanceRule | Row
-)
+StandingRule = KidneyRule | JudgementRule | PhaseRule | SiteRule | ResistanceRule | ResponseRule
+Rule = DrugRule | CareRule | StandingRule | Row  # what stands behind cards
 
 
 def cites_of(entry: BaseModel) -> Iterator[Cite]:
