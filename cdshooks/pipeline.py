@@ -95,11 +95,11 @@ _FHIR_ID = re.compile(r"(?!\.+$)[A-Za-z0-9.-]{1,64}")  # anything else could cha
 
 def lacking(answer: Answer) -> tuple[str, ...]:
     """What a check of a CMV order needed and nobody sent, in words; nothing of the patient."""
-    findings = (finding for finding in answer.findings if DATA_NOT_SENT in finding.rules)
-    return tuple(dict.fromkeys(line for finding in findings for line in finding.because))
+    lines = (line for finding in answer.findings if finding.topic == "dataQuality" for line in finding.because)
+    return tuple(dict.fromkeys(line for line in lines if any(why.value in line for why in _UNSEEN)))
 
 
-DATA_NOT_SENT = "data/sent"  # the rule of every finding about data that a check needed and that did not come
+_UNSEEN = (Why.NOT_SENT, Why.FETCH_FAILED)
 
 
 def warm_up() -> None:

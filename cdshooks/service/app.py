@@ -191,9 +191,8 @@ def create_app(
                 app=smart_app,
             )
         asker = audit.asker(key, client=caller.name, user=hook_call.user_id, patient=hook_call.patient_id)
-        at, cards, visible = datetime.now(UTC), answer.cards, settings.mode == "show"
-        if visible and caller.missing_data == "412" and (absent := lacking(answer)):
-            raise MissingPrefetch("\n".join(absent), "prefetch")
+        absent = lacking(answer) if caller.missing_data == "412" and settings.mode == "show" else ()
+        at, cards, visible = datetime.now(UTC), answer.cards, settings.mode == "show" and not absent
         if visible and caller.repeats == "note" and hook_call.hook == repeats.SHRINKS:
             try:
                 with reading(store).connect() as connection:
@@ -237,6 +236,8 @@ def create_app(
             meters.not_kept.inc()
             log.error("call not kept", service=service, error=type(error).__name__, where=locations(error))
         meters.seconds.labels(service).observe(perf_counter() - g.started)
+        if absent:  # this client asks again, with the data
+            raise MissingPrefetch("\n".join(absent), "prefetch")
         return json_answer(orjson.dumps({"cards": cards if visible else []}))
 
     @app.post(service_rule + "/feedback")
