@@ -93,10 +93,11 @@ def test_the_edges_are_met_from_both_sides_and_on_the_point() -> None:
 
 
 def test_a_wrong_answer_is_noticed() -> None:
-    """Of every answer with a card: without its first card, with another indicator, without its suggestions."""
+    """Of every answer with a card it judges: without its first card, with another indicator, without its suggestions."""
     missed, spoilt_answers = [], 0
     for case in SAMPLE[:300]:
-        cards, expected = run.cards(request(case)), predict(case)
+        answer, expected = run.cards(request(case)), predict(case)
+        cards = [card for card in answer if card["source"]["topic"]["code"] in run.TOPICS]
         is_open = any(len(indicators) > 1 for indicators in expected.cards.values())
         if not cards or is_open or list(run.kinds(expected, cards, case)):
             continue
@@ -105,7 +106,7 @@ def test_a_wrong_answer_is_noticed() -> None:
         if "suggestions" in cards[0] and cards[0]["source"]["topic"]["code"] != "renalFunction":
             spoilt.append([cards[0] | {"suggestions": []}, *cards[1:]])
         spoilt_answers += len(spoilt)
-        missed += [case for answer in spoilt if not list(run.kinds(expected, answer, case))]
+        missed += [case for wrong in spoilt if not list(run.kinds(expected, wrong, case))]
     assert missed == []
     assert spoilt_answers > 300
 
