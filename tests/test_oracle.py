@@ -93,7 +93,7 @@ def test_the_edges_are_met_from_both_sides_and_on_the_point() -> None:
 
 
 def test_a_wrong_answer_is_noticed() -> None:
-    """Of every answer with a card it judges: without its first card, with another indicator, without its suggestions."""
+    """Of every answer with a card of its topics: without the first, with another indicator, without its suggestions."""
     missed, spoilt_answers = [], 0
     for case in SAMPLE[:300]:
         answer, expected = run.cards(request(case)), predict(case)
