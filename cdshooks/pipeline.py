@@ -16,7 +16,7 @@ from cdshooks import __version__
 from cdshooks.medicine import checks
 from cdshooks.medicine.interpret import interpret
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.model import Chart, ChartPatient, Facts, Finding, Why
+from cdshooks.model import Chart, ChartPatient, Facts, Finding, Indicator, Why
 from cdshooks.wire import cards, fhir, profiles
 from cdshooks.wire.hooks import HookCall
 
@@ -95,7 +95,8 @@ _FHIR_ID = re.compile(r"(?!\.+$)[A-Za-z0-9.-]{1,64}")  # anything else could cha
 
 def lacking(answer: Answer) -> tuple[str, ...]:
     """What a check of a CMV order needed and nobody sent, in words; nothing of the patient."""
-    lines = (line for finding in answer.findings if finding.topic == "dataQuality" for line in finding.because)
+    gaps = (f for f in answer.findings if f.topic == "dataQuality" and f.indicator is not Indicator.INFO)
+    lines = (line for finding in gaps for line in finding.because)
     return tuple(dict.fromkeys(line for line in lines if any(why.value in line for why in _UNSEEN)))
 
 

@@ -382,7 +382,7 @@ AT_ODDS = {
         "rules/duplicate.yaml",
         "kind: duplicate",
         "kind: interaction-limits",
-        "mappings/rules: 0 readable files hold a DuplicateRule; there has to be one",
+        "mappings/rules: 0 files are of kind duplicate; there has to be one that can be read",
     ),
     "an unknown route": (
         VALGANCICLOVIR,

@@ -19,7 +19,8 @@ import cdshooks
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 LOCKS = ("requirements.txt", "requirements-dev.txt", "requirements-build.txt")
-NOT_IMPORTED_BY_NAME = {"fhir-resources", "psycopg", "tzdata"}  # loaded by release; by SQLAlchemy; by zoneinfo
+# Loaded by release; its script is served, its Python is not; by SQLAlchemy; by zoneinfo.
+NOT_IMPORTED_BY_NAME = {"fhir-resources", "plotly", "psycopg", "tzdata"}
 
 
 def repository_files() -> list[Path]:

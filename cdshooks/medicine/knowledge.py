@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -340,7 +340,9 @@ def _only(model: type[_Model], rules: Sequence[FiledRule], problems: list[str]) 
     """The one rule of a kind of which there has to be one."""
     found = [rule for rule in rules if isinstance(rule, model)]
     if len(found) != 1:
-        problems.append(f"mappings/rules: {len(found)} readable files hold a {model.__name__}; there has to be one")
+        (kind,) = get_args(model.model_fields["kind"].annotation)
+        remedy = "keep one" if found else "there has to be one that can be read"
+        problems.append(f"mappings/rules: {len(found)} files are of kind {kind}; {remedy}")
         return None
     return found[0]
 
