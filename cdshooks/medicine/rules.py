@@ -1092,15 +1092,22 @@ class InfusionLimits(Entry):
     cite: Cite
 
 
+class DoseSpan(Entry):
+    """Doses in mg, both ends included."""
+
+    from_mg: Decimal
+    to_mg: Decimal
+
+
 class Forms(Entry):
-    """Which dose form is for whom. `tablet_when_mg` are the computed children's doses that whole tablets can give."""
+    """Which dose form is for whom. `tablet_when` are the computed children's doses that whole tablets can give."""
 
     routes: tuple[str, ...]
     adults: str
     adults_unless: tuple[str, ...]
     adults_says: str
     children: str
-    tablet_when_mg: tuple[tuple[Decimal, Decimal], ...]
+    tablet_when: tuple[DoseSpan, ...]
     children_says: str
     whole_says: str
     cite: Cite

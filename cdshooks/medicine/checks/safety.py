@@ -71,7 +71,7 @@ def _said(
     grade = _GRADES[advice.indicator] if indicator is None else indicator
     withdraw = "Remove this order" if grade is Indicator.CRITICAL and advice.topic == "contraindication" else ""
     return case.finding(
-        rule.id, advice.topic, grade, advice.summary, advice.says, *more, cites=[advice.cite], withdraw=withdraw
+        rule.id, advice.topic, grade, f": {advice.summary}", advice.says, *more, cites=[advice.cite], withdraw=withdraw
     )
 
 
@@ -343,7 +343,7 @@ def _lowest_dosed(case: Case) -> Decimal:
 
 def _tablet_for_child(case: Case, rule: SafetyRule, forms: Forms) -> Iterator[Finding]:
     expected = [r.dose[0] for r in case.dose.expected if r.dose[1] == "mg"] if case.dose else []
-    if any(low <= dose <= high for dose in expected for low, high in forms.tablet_when_mg):
+    if any(span.from_mg <= dose <= span.to_mg for dose in expected for span in forms.tablet_when):
         return
     computed = f" (computed dose {expected[0].normalize():f} mg)" if expected else ""
     yield case.finding(
