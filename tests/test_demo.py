@@ -26,24 +26,29 @@ from cdshooks.service.demo import HOST, TODAY, Patient, add_pages, read_patients
 from cdshooks.service.terminal import Card
 
 EXPECTED = {
-    "01-kidney-transplant-right-dose": [],
-    "02-kidney-transplant-too-little": ["warning renalDose"],
+    "01-kidney-transplant-right-dose": ["info interaction"],
+    "02-kidney-transplant-too-little": ["warning renalDose", "info interaction"],
     "03-kidney-transplant-falling-function": ["critical renalDose"],
-    "04-heart-transplant-acute-kidney-injury": ["critical renalDose", "warning renalFunction"],
-    "05-haemodialysis-tablets": ["critical contraindication"],
-    "06-haemodialysis-right-dose": [],
+    "04-heart-transplant-acute-kidney-injury": [
+        "critical renalDose",
+        "warning interaction",
+        "warning renalFunction",
+        "info immunosuppression",
+    ],
+    "05-haemodialysis-tablets": ["critical contraindication", "info interaction"],
+    "06-haemodialysis-right-dose": ["info interaction", "info immunosuppression"],
     "07-hiv-retinitis-text-dose": ["critical renalDose"],
     "08-stem-cell-transplant-milligrams": ["critical renalDose"],
-    "09-nephrotic-syndrome-band-edge": ["info renalFunction"],
+    "09-nephrotic-syndrome-band-edge": ["info renalFunction", "info immunosuppression"],
     "10-infant-congenital": [],
-    "11-colitis-once-daily": ["warning renalDose"],
-    "12-liver-transplant-obesity": ["info renalDose"],
-    "13-lung-transplant-no-creatinine": ["warning dataQuality"],
-    "14-lung-transplant-no-dose-yet": ["info doseAdvice"],
-    "15-kidney-transplant-foreign-result": ["warning dataQuality"],
-    "16-kidney-transplant-neutropenia": ["critical toxicity"],
+    "11-colitis-once-daily": ["warning renalDose", "info immunosuppression"],
+    "12-liver-transplant-obesity": ["info renalDose", "info interaction", "info indication"],
+    "13-lung-transplant-no-creatinine": ["warning interaction", "warning dataQuality"],
+    "14-lung-transplant-no-dose-yet": ["info doseAdvice", "info interaction", "info immunosuppression"],
+    "15-kidney-transplant-foreign-result": ["warning dataQuality", "info interaction"],
+    "16-kidney-transplant-neutropenia": ["critical toxicity", "warning interaction"],
     "17-stem-cell-transplant-foscarnet": ["warning toxicity", "warning monitoring"],
-    "18-kidney-transplant-maribavir-level": ["warning monitoring"],
+    "18-kidney-transplant-maribavir-level": ["warning interaction", "warning monitoring", "info indication"],
 }
 PATIENTS = read_patients()
 IDS = [patient.key for patient in PATIENTS]
@@ -180,7 +185,7 @@ def test_the_page_shows_the_cards_the_request_and_the_fixed_day(client: FlaskCli
     html = client.get("/patients/04-heart-transplant-acute-kidney-injury").text
     words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
     assert "21 November 2026" in words
-    assert "What the clinician sees: 2 cards" in words
+    assert "What the clinician sees: 4 cards" in words
     assert "Change to 2.5 mg/kg once daily" in words
     assert "Override with a reason" in words
     assert "POST /cds-services/cmv-order-sign" in words
@@ -190,7 +195,7 @@ def test_the_page_shows_the_cards_the_request_and_the_fixed_day(client: FlaskCli
 
 
 def test_silence_is_shown_as_silence(client: FlaskClient) -> None:
-    assert "nothing to say" in client.get("/").text
+    assert "nothing to say" in client.get("/patients/10-infant-congenital").text
 
 
 def test_an_unknown_patient_is_not_found(client: FlaskClient) -> None:
