@@ -10,7 +10,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --no-stri
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo serve test lint fmt types imports yaml knowledge canaries docker pytest test-integration oracle claims bench lock clean
+.PHONY: help setup demo serve test lint fmt types imports yaml knowledge canaries docker pytest test-integration oracle torture claims bench lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,7 @@ oracle: $(STAMP) ## a million random orders against a second, independent opinio
 torture: $(STAMP) ## 200 kills during 20,000 confirmed reports, on SQLite and on PostgreSQL (about half an hour)
 	@$(BIN)/python tests/torture.py --database sqlite
 	@$(BIN)/python tests/torture.py --database postgresql
+
 claims: $(STAMP) ## write docs/claims.md: what becomes of each claim of the source articles
 	@$(BIN)/python tests/claims.py
 
