@@ -351,7 +351,7 @@ def profile(body: bytes) -> None:
     import pstats
     from zoneinfo import ZoneInfo
 
-    from cdshooks.medicine.knowledge import load_knowledge
+    from cdshooks.medicine.knowledge_files import load_knowledge
     from cdshooks.pipeline import evaluate
     from cdshooks.wire.hooks import read_call
 

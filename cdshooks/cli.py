@@ -108,7 +108,7 @@ def knowledge() -> None:
 @click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 def knowledge_check(folder: Path | None) -> None:
     """Validate the built-in knowledge, or the copy in FOLDER, and the overlay. Exit code 2 when it cannot be used."""
-    from cdshooks.medicine.knowledge import load_knowledge
+    from cdshooks.medicine.knowledge_files import load_knowledge
     from cdshooks.service.canaries import check_canaries
 
     loaded = load_knowledge(folder, _settings(None).overlay)
@@ -121,7 +121,7 @@ def knowledge_list() -> None:
     """List the rules with their sources."""
     from rich.console import Console
 
-    from cdshooks.medicine.knowledge import load_knowledge
+    from cdshooks.medicine.knowledge_files import load_knowledge
     from cdshooks.service.catalogue import describe_rules
 
     settings = _settings(None)
@@ -143,7 +143,7 @@ def knowledge_list() -> None:
 @click.argument("rule_id", metavar="RULE")
 def knowledge_show(rule_id: str) -> None:
     """Show one rule in words, with every number and its source."""
-    from cdshooks.medicine.knowledge import load_knowledge
+    from cdshooks.medicine.knowledge_files import load_knowledge
     from cdshooks.service.catalogue import in_words
 
     settings = _settings(None)
@@ -226,7 +226,7 @@ def report_feedback(
     """Acceptance and overrides per rule and reason, and alerts per 100 orders."""
     from rich.console import Console
 
-    from cdshooks.medicine.knowledge import load_knowledge
+    from cdshooks.medicine.knowledge_files import load_knowledge
     from cdshooks.service import report as reports
 
     with _store(config) as (settings, store):

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import orjson
 from scenario import Json, Scenario, load_scenarios, render
 
-from cdshooks.medicine.knowledge import load_knowledge
+from cdshooks.medicine.knowledge_files import load_knowledge
 from cdshooks.pipeline import evaluate
 from cdshooks.wire.hooks import read_call
 

@@ -13,7 +13,8 @@ from zoneinfo import ZoneInfo
 import orjson
 from scenario import Scenario, load_scenarios, render
 
-from cdshooks.medicine.knowledge import Knowledge, load_knowledge
+from cdshooks.medicine.knowledge import Knowledge
+from cdshooks.medicine.knowledge_files import load_knowledge
 from cdshooks.medicine.yaml_file import read_yaml
 from cdshooks.pipeline import evaluate
 from cdshooks.wire.hooks import read_call

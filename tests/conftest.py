@@ -11,7 +11,8 @@ import pytest
 from flask.testing import FlaskClient
 from scenario import Json
 
-from cdshooks.medicine.knowledge import Knowledge, load_knowledge
+from cdshooks.medicine.knowledge import Knowledge
+from cdshooks.medicine.knowledge_files import load_knowledge
 from cdshooks.pipeline import Answer, evaluate
 from cdshooks.service.app import create_app
 from cdshooks.service.config import Settings

@@ -29,7 +29,7 @@ from scenario import (
 )
 
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.medicine.rules import TableRegimen
+from cdshooks.medicine.rules.renal_dose import TableRegimen
 
 TODAY = date(2026, 11, 21)
 NEGATIVE_TEST: Json = {

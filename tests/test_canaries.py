@@ -12,7 +12,8 @@ from test_rules_covered import WITHOUT_SCENARIO, ids
 from cdshooks.cli import main
 from cdshooks.errors import KnowledgeError
 from cdshooks.medicine import checks
-from cdshooks.medicine.knowledge import Knowledge, load_knowledge
+from cdshooks.medicine.knowledge import Knowledge
+from cdshooks.medicine.knowledge_files import load_knowledge
 from cdshooks.service.app import create_app
 from cdshooks.service.canaries import check_canaries, read_canaries, silent_rules
 from cdshooks.service.config import Settings

@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 
 from cdshooks import __version__
 from cdshooks.cli import main
-from cdshooks.medicine.knowledge import load_knowledge
-from cdshooks.medicine.rules import RenalDoseRule
+from cdshooks.medicine.knowledge_files import load_knowledge
+from cdshooks.medicine.rules.renal_dose import RenalDoseRule
 
 
 @pytest.fixture(autouse=True)

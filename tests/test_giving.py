@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cdshooks.errors import KnowledgeError
 from cdshooks.medicine.dosage import Giving, load_dose_words, read_giving
-from cdshooks.medicine.knowledge import load_knowledge
+from cdshooks.medicine.knowledge_files import load_knowledge
 from cdshooks.model import ChartOrder, Dosage, Quantity
 from cdshooks.wire.fhir import read_chart
 from cdshooks.wire.hooks import read_call

@@ -29,7 +29,8 @@ from werkzeug.test import TestResponse
 
 from cdshooks.errors import ConfigurationError
 from cdshooks.medicine import checks
-from cdshooks.medicine.knowledge import Knowledge, load_knowledge
+from cdshooks.medicine.knowledge import Knowledge
+from cdshooks.medicine.knowledge_files import load_knowledge
 from cdshooks.pipeline import evaluate
 from cdshooks.service import app as app_module
 from cdshooks.service.app import create_app

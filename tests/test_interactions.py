@@ -9,8 +9,9 @@ import pytest
 from conftest import Judge
 from scenario import Json, bundle, load_scenarios, render, topic, words_of
 
-from cdshooks.medicine.knowledge import Knowledge, load_knowledge
-from cdshooks.medicine.rules import Pair
+from cdshooks.medicine.knowledge import Knowledge
+from cdshooks.medicine.knowledge_files import load_knowledge
+from cdshooks.medicine.rules.interaction import Pair
 from cdshooks.pipeline import evaluate
 from cdshooks.wire.hooks import read_call
 

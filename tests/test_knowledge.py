@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from cdshooks.errors import KnowledgeError
-from cdshooks.medicine.knowledge import Knowledge, load_knowledge
-from cdshooks.medicine.rules import CidofovirRule, DoseRule, RenalDoseRule, cites_of
+from cdshooks.medicine.knowledge import Knowledge
+from cdshooks.medicine.knowledge_files import load_knowledge
+from cdshooks.medicine.rules.dose import CidofovirRule, DoseRule
+from cdshooks.medicine.rules.entries import cites_of
+from cdshooks.medicine.rules.renal_dose import RenalDoseRule
 from cdshooks.medicine.yaml_file import read_yaml
 from cdshooks.model import Phase
 

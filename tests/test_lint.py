@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 from test_http import PATIENT_ID, order_sign, result
 
 from cdshooks.cli import main
-from cdshooks.medicine.knowledge import Knowledge, load_knowledge
+from cdshooks.medicine.knowledge import Knowledge
+from cdshooks.medicine.knowledge_files import load_knowledge
 from cdshooks.service import lint as linter
 
 Json = dict[str, Any]

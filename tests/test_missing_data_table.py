@@ -14,8 +14,9 @@ import pytest
 from conftest import Judge
 from scenario import STRANGER, Json, Scenario, bundle, render, topic, words_of
 
-from cdshooks.medicine.knowledge import Knowledge, load_knowledge
-from cdshooks.medicine.rules import Due, Limit, MonitoringRule, ToxicityRule
+from cdshooks.medicine.knowledge import Knowledge
+from cdshooks.medicine.knowledge_files import load_knowledge
+from cdshooks.medicine.rules.monitoring import Due, Limit, MonitoringRule, ToxicityRule
 from cdshooks.model import Phase
 
 TODAY = date(2026, 11, 21)

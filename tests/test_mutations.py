@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from cdshooks.errors import KnowledgeError
-from cdshooks.medicine.knowledge import Knowledge, load_knowledge
+from cdshooks.medicine.knowledge import Knowledge
+from cdshooks.medicine.knowledge_files import load_knowledge
 from cdshooks.medicine.mutations import Mutations, Name, codons_of
 
 MAPPINGS = Path(str(files("cdshooks.mappings")))

@@ -10,7 +10,8 @@ from scenario import Json, Scenario, breaches, differences, load_scenarios, rend
 
 from cdshooks.cli import main
 from cdshooks.errors import KnowledgeError
-from cdshooks.medicine.knowledge import Knowledge, load_knowledge
+from cdshooks.medicine.knowledge import Knowledge
+from cdshooks.medicine.knowledge_files import load_knowledge
 from cdshooks.pipeline import evaluate
 from cdshooks.service.app import create_app
 from cdshooks.service.config import Settings, load_settings

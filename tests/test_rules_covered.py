@@ -18,29 +18,23 @@ from scenario import Scenario, load_scenarios, render
 
 from cdshooks.medicine.interpret import interpret
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.medicine.rules import (
+from cdshooks.medicine.rules import CareRule
+from cdshooks.medicine.rules.advice import (
     Advice,
-    CareRule,
-    CidofovirRule,
     CourseLength,
     Definition,
-    DoseRule,
-    DuplicateRule,
     EndOfTreatment,
-    InteractionLimits,
-    InteractionRule,
-    JudgementRule,
-    KidneyRule,
-    MonitoringRule,
-    PhaseRule,
     ProphylaxisLength,
-    RenalDoseRule,
-    ResistanceRule,
     ResponseRule,
     SecondaryProphylaxis,
-    SiteRule,
-    ToxicityRule,
 )
+from cdshooks.medicine.rules.dose import CidofovirRule, DoseRule
+from cdshooks.medicine.rules.interaction import DuplicateRule, InteractionLimits, InteractionRule
+from cdshooks.medicine.rules.kidney import KidneyRule
+from cdshooks.medicine.rules.monitoring import MonitoringRule, ToxicityRule
+from cdshooks.medicine.rules.reading import JudgementRule, PhaseRule, SiteRule
+from cdshooks.medicine.rules.renal_dose import RenalDoseRule
+from cdshooks.medicine.rules.resistance import ResistanceRule
 from cdshooks.model import Order
 from cdshooks.wire.fhir import read_chart
 from cdshooks.wire.hooks import read_call

@@ -9,7 +9,9 @@ from functools import cached_property
 from cdshooks.medicine.course import Course, course_of
 from cdshooks.medicine.kidney import Kidney, assess
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.medicine.rules import Cite, DoseRow, DoseRule, Formula, Remark, RenalDoseRule, TableRegimen, When
+from cdshooks.medicine.rules.dose import DoseRow, DoseRule, Formula, Remark, When
+from cdshooks.medicine.rules.entries import Cite
+from cdshooks.medicine.rules.renal_dose import RenalDoseRule, TableRegimen
 from cdshooks.model import (
     Facts,
     Finding,

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from cdshooks.medicine.rules import JudgementRule, TableRegimen
+from cdshooks.medicine.rules.reading import JudgementRule
+from cdshooks.medicine.rules.renal_dose import TableRegimen
 from cdshooks.model import Lab, Missing, Phase, Regimen
 
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from cdshooks.medicine.kidney import Clearance, cockcroft_gault, cockcroft_gault_per_kg
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.medicine.rules import RenalDoseRule, TableRegimen
+from cdshooks.medicine.rules.renal_dose import RenalDoseRule, TableRegimen
 from cdshooks.model import Facts, Lab, Missing, Order, Phase, Regimen
 
 _BEGINNING = date(1900, 1, 1)

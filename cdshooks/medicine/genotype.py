@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 
 from cdshooks.medicine.mutations import Mutations
-from cdshooks.medicine.rules import ReadingRule
+from cdshooks.medicine.rules.resistance import ReadingRule
 from cdshooks.model import Call, Change, Coverage, Reading
 
 _THREE = {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
-from cdshooks.medicine.rules import CockcroftGault, KidneyRule
+from cdshooks.medicine.rules.kidney import CockcroftGault, KidneyRule
 from cdshooks.model import Facts, Input, Lab, Missing, Results, Why
 
 _MODALITIES = ("continuous", "peritoneal", "haemodialysis")  # the one that changes dosing most first

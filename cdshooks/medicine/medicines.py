@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import lru_cache
 
 from cdshooks.medicine.codes import Codes, plain_text
-from cdshooks.medicine.rules import OtherDrugs
+from cdshooks.medicine.rules.reading import OtherDrugs
 from cdshooks.model import Concept
 
 

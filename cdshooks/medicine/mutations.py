@@ -18,7 +18,7 @@ from statistics import median
 from typing import NamedTuple
 
 from cdshooks.errors import KnowledgeError
-from cdshooks.medicine.rules import LEVELS, Level, ResistanceRule
+from cdshooks.medicine.rules.resistance import LEVELS, Level, ResistanceRule
 
 _BASES = "TCAG"
 _AMINO_ACIDS = "FFLLSSSSYY**CC*WLLLLPPPPHHQQRRRRIIIMTTTTNNKKSSRRVVVVAAAADDEEGGGG"

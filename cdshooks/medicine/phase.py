@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from functools import lru_cache
 
-from cdshooks.medicine.rules import PhaseRule
+from cdshooks.medicine.rules.reading import PhaseRule
 from cdshooks.model import Intent, Lab, Phase, Problem, Results, Why
 
 _SENTENCE = re.compile(r"[;\n]|\.(?!\d)")

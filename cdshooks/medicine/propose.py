@@ -5,7 +5,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from cdshooks.medicine.dosage import regimen_wording
 from cdshooks.medicine.dosage.words import DoseWords, spelling
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.medicine.rules import TableRegimen
+from cdshooks.medicine.rules.renal_dose import TableRegimen
 from cdshooks.model import Lab, Missing, Order, Proposal, Regimen
 
 

@@ -12,7 +12,8 @@ from itertools import chain
 
 from cdshooks.medicine.knowledge import Resistance
 from cdshooks.medicine.mutations import Evidence, Name
-from cdshooks.medicine.rules import LEVELS, Cite, Level
+from cdshooks.medicine.rules.entries import Cite
+from cdshooks.medicine.rules.resistance import LEVELS, Level
 from cdshooks.model import Call, Change, Genotype
 
 

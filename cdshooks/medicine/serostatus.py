@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-from cdshooks.medicine.rules import SerostatusRule
+from cdshooks.medicine.rules.reading import SerostatusRule
 from cdshooks.model import Said, Serostatus, Words
 
 _SIGNS = {"+": "positive", "-": "negative"}

@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from cdshooks.medicine.case import Case, case_of
 from cdshooks.medicine.compare import compare, in_table_unit, nearest
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.medicine.rules import Regimens
+from cdshooks.medicine.rules.renal_dose import Regimens
 from cdshooks.model import Facts, Order, Phase, Regimen
 
 RIGHT, LOW, UNKNOWN = "right", "low", "unknown"

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.medicine.rules import ResponseRule
+from cdshooks.medicine.rules.advice import ResponseRule
 from cdshooks.model import Facts, Input, Lab
 
 _LOOK_BACK = timedelta(days=400)

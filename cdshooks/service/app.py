@@ -82,7 +82,7 @@ def create_app(
         settings = load_settings(Path(file) if file else None, os.environ)
     refuse_unbuilt(settings)
     if knowledge is None:
-        from cdshooks.medicine.knowledge import load_knowledge
+        from cdshooks.medicine.knowledge_files import load_knowledge
 
         knowledge = load_knowledge(settings.mappings, settings.overlay)
     canaries = read_canaries(settings.mappings)

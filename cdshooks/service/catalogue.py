@@ -16,7 +16,7 @@ def describe_rules(knowledge: "Knowledge") -> list[dict[str, Any]]:
 
 
 def _described(knowledge: "Knowledge", rule: BaseModel) -> dict[str, Any]:
-    from cdshooks.medicine.rules import cites_of
+    from cdshooks.medicine.rules.entries import cites_of
 
     cited = dict.fromkeys(knowledge.citation(cite) for cite in cites_of(rule))
     words = {name: getattr(rule, name, "") for name in ("id", "title", "drug", "reviewed")}
@@ -35,7 +35,8 @@ def in_words(knowledge: "Knowledge", rule: BaseModel) -> str:
 
 def _lines(knowledge: "Knowledge", entry: BaseModel, indent: str) -> Iterator[str]:
     """The filled fields of an entry, one line each; entries inside it are indented below their name."""
-    from cdshooks.medicine.rules import Cite, TableRegimen
+    from cdshooks.medicine.rules.entries import Cite
+    from cdshooks.medicine.rules.renal_dose import TableRegimen
 
     for name, value in entry:
         label = name.replace("_", " ")

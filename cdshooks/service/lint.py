@@ -22,7 +22,7 @@ from rich.text import Text
 from cdshooks.errors import CdsError, ConfigurationError
 from cdshooks.medicine.codes import ICD_10_CM, ICD_10_PCS, LOINC, RXNORM, SNOMED, Analyte, normal_system, plain_text
 from cdshooks.medicine.interpret import interpret
-from cdshooks.medicine.knowledge import load_knowledge
+from cdshooks.medicine.knowledge_files import load_knowledge
 from cdshooks.medicine.orders import read_order
 from cdshooks.medicine.results import read_lab
 from cdshooks.model import Chart, ChartObservation, ChartOrder, Coding, Concept, Missing, Unread, Unused, Why

@@ -157,7 +157,7 @@ def run(folder: Path, against: Path, *, settings: "Settings", today: date, as_js
         KnowledgeError: one of the two cannot be used.
         NothingToReplay: the folder holds no requests.
     """
-    from cdshooks.medicine.knowledge import load_knowledge
+    from cdshooks.medicine.knowledge_files import load_knowledge
 
     requests = stored_requests(folder)
     before, after = load_knowledge(settings.mappings), load_knowledge(against)

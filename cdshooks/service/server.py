@@ -18,7 +18,8 @@ from granian.server import Server
 
 from cdshooks import __version__
 from cdshooks.errors import ConfigurationError
-from cdshooks.medicine.knowledge import Knowledge, load_knowledge
+from cdshooks.medicine.knowledge import Knowledge
+from cdshooks.medicine.knowledge_files import load_knowledge
 from cdshooks.pipeline import warm_up
 from cdshooks.service import audit
 from cdshooks.service.app import create_app, refuse_unbuilt

@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cdshooks.errors import BadRequest, CdsError
-from cdshooks.medicine.knowledge import load_knowledge
+from cdshooks.medicine.knowledge_files import load_knowledge
 from cdshooks.pipeline import evaluate
 from cdshooks.service.config import Settings
 from cdshooks.service.plot import Plot, plots

@@ -16,7 +16,8 @@ from zoneinfo import ZoneInfo
 
 from flask.testing import FlaskClient
 
-from cdshooks.medicine.knowledge import Knowledge, load_knowledge
+from cdshooks.medicine.knowledge import Knowledge
+from cdshooks.medicine.knowledge_files import load_knowledge
 from cdshooks.pipeline import evaluate
 from cdshooks.service.app import create_app
 from cdshooks.service.config import Settings

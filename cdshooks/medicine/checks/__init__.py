@@ -25,7 +25,7 @@ from cdshooks.medicine.checks import (
     toxicity,
 )
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.medicine.rules import Cite
+from cdshooks.medicine.rules.entries import Cite
 from cdshooks.model import Facts, Finding, Indicator
 
 Check: TypeAlias = Callable[[Case], Iterable[Finding]]

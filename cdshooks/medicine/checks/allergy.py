@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from cdshooks.medicine.case import Case, record_gap
-from cdshooks.medicine.rules import AllergyRow, AllergyRule
+from cdshooks.medicine.rules.safety import AllergyRow, AllergyRule
 from cdshooks.model import Allergy, Finding, Indicator, Input
 
 

@@ -9,7 +9,9 @@ from cdshooks.medicine.case import Case, earlier_orders
 from cdshooks.medicine.compare import in_table_unit
 from cdshooks.medicine.kidney import Kidney, assess
 from cdshooks.medicine.propose import proposal
-from cdshooks.medicine.rules import CidofovirRule, Cite, TableRegimen
+from cdshooks.medicine.rules.dose import CidofovirRule
+from cdshooks.medicine.rules.entries import Cite
+from cdshooks.medicine.rules.renal_dose import TableRegimen
 from cdshooks.model import Finding, Indicator, Input, Lab, LabRequest, Missing, Regimen, Why
 
 

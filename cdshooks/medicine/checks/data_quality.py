@@ -6,7 +6,7 @@ from datetime import timedelta
 from cdshooks.medicine.case import Case
 from cdshooks.medicine.kidney import Kidney
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.medicine.rules import Cite
+from cdshooks.medicine.rules.entries import Cite
 from cdshooks.model import ChartOrder, Facts, Finding, Indicator, Lab, Missing, Order, Regimen, Unread, Why
 
 _UNSEEN = (Why.NOT_SENT, Why.FETCH_FAILED, Why.UNUSABLE)

@@ -6,7 +6,8 @@ from dataclasses import replace
 from cdshooks.medicine.case import Case, DoseCase, RemarkCase, earlier_doses, medicines_gap
 from cdshooks.medicine.compare import Comparison, compare, in_table_unit, likely_slip, nearest
 from cdshooks.medicine.propose import proposal
-from cdshooks.medicine.rules import DoseRow, Elsewhere, Regimens, TableRegimen
+from cdshooks.medicine.rules.dose import DoseRow, Elsewhere
+from cdshooks.medicine.rules.renal_dose import Regimens, TableRegimen
 from cdshooks.model import Finding, Indicator, Lab, Missing, Order, Phase, Proposal, Regimen, Why
 
 _CAP = {"critical": Indicator.CRITICAL, "warning": Indicator.WARNING, "info": Indicator.INFO}

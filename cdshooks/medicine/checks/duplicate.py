@@ -6,7 +6,7 @@ A draft beside a running order of the same drug by the same route is how therapy
 from collections.abc import Iterator
 
 from cdshooks.medicine.case import Case
-from cdshooks.medicine.rules import SameDrug
+from cdshooks.medicine.rules.interaction import SameDrug
 from cdshooks.model import Finding, Indicator, Input, Order
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from cdshooks.medicine.case import Case
-from cdshooks.medicine.rules import CourseLength, ProphylaxisLength
+from cdshooks.medicine.rules.advice import CourseLength, ProphylaxisLength
 from cdshooks.medicine.therapy import Therapy, therapies
 from cdshooks.medicine.viral_load import Point, Series, all_series, significant
 from cdshooks.model import Finding, Indicator, Input, Lab, Missing, Phase, Why

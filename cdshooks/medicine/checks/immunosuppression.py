@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from cdshooks.medicine.case import Case
-from cdshooks.medicine.rules import ImmunosuppressionRule, LessImmunosuppression
+from cdshooks.medicine.rules.safety import ImmunosuppressionRule, LessImmunosuppression
 from cdshooks.model import Finding, Indicator, OrderState, Phase, Said
 
 

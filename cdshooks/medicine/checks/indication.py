@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from cdshooks.medicine.case import Case, medicines_gap
 from cdshooks.medicine.orders import intent_said, texts_of
 from cdshooks.medicine.phase import says
-from cdshooks.medicine.rules import Advice, Situation
+from cdshooks.medicine.rules.advice import Advice, Situation
 from cdshooks.medicine.therapy import Therapy, days_of, therapies
 from cdshooks.medicine.viral_load import Series, all_series, log_change, significant, starting_value
 from cdshooks.model import Finding, Indicator, Lab, LabRequest, Missing, OrderState, Phase, Said, Serostatus, Why

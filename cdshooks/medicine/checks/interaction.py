@@ -13,7 +13,8 @@ from decimal import Decimal
 from cdshooks.medicine.case import Case, medicines_gap
 from cdshooks.medicine.dosage import read_regimen
 from cdshooks.medicine.kidney import assess
-from cdshooks.medicine.rules import Freshness, InDate, InteractionRule, Pair
+from cdshooks.medicine.rules.interaction import InDate, InteractionRule, Pair
+from cdshooks.medicine.rules.kidney import Freshness
 from cdshooks.model import (
     Finding,
     Indicator,

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import date
 
 from cdshooks.medicine.case import Case, medicines_gap
-from cdshooks.medicine.rules import Cite, Due, MonitoringRule, Severity, Tightened
+from cdshooks.medicine.rules.entries import Cite
+from cdshooks.medicine.rules.monitoring import Due, MonitoringRule, Severity, Tightened
 from cdshooks.model import (
     Facts,
     Finding,

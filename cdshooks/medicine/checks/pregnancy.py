@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from cdshooks.medicine.case import Case, medicines_gap, record_gap
-from cdshooks.medicine.rules import PregnancyOf, PregnancyRule
+from cdshooks.medicine.rules.safety import PregnancyOf, PregnancyRule
 from cdshooks.model import Facts, Finding, Indicator, Input, Lab, Missing, Said, Why
 
 _NOT_SEEN = (Why.NOT_SENT, Why.FETCH_FAILED)

@@ -12,7 +12,7 @@ from cdshooks.medicine.compare import Comparison, compare, in_table_unit, likely
 from cdshooks.medicine.kidney import Kidney
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.propose import proposal
-from cdshooks.medicine.rules import Band, DialysisRow, RenalDoseRule, TableRegimen, Variant
+from cdshooks.medicine.rules.renal_dose import Band, DialysisRow, RenalDoseRule, TableRegimen, Variant
 from cdshooks.model import Facts, Finding, Indicator, Missing, Order, Phase, Proposal, Regimen
 
 _STABLE_NAME = "maintenance or prophylaxis"

@@ -6,7 +6,8 @@ from decimal import Decimal
 from cdshooks.medicine.case import Case
 from cdshooks.medicine.kidney import Kidney
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.medicine.rules import Cite, RenalDoseRule
+from cdshooks.medicine.rules.entries import Cite
+from cdshooks.medicine.rules.renal_dose import RenalDoseRule
 from cdshooks.model import Facts, Finding, Indicator, Lab, Order, Phase, Why
 
 

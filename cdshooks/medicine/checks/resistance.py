@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from cdshooks.medicine.case import Case
 from cdshooks.medicine.kidney import assess
 from cdshooks.medicine.resistance import JudgedCall, JudgedChange, Verdict, judge, rank
-from cdshooks.medicine.rules import Cite, Level, Option, ResistanceRule
+from cdshooks.medicine.rules.entries import Cite
+from cdshooks.medicine.rules.resistance import Level, Option, ResistanceRule
 from cdshooks.model import Finding, Genotype, Indicator, Input, Lab, Missing
 
 _ADULT_YEARS = 0  # options name limits that are Cockcroft-Gault for whoever is given the drug

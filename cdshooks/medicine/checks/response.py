@@ -6,7 +6,8 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from cdshooks.medicine.case import Case, medicines_gap
-from cdshooks.medicine.rules import Cite, Definition, ResponseRule
+from cdshooks.medicine.rules.advice import Definition, ResponseRule
+from cdshooks.medicine.rules.entries import Cite
 from cdshooks.medicine.therapy import LOW, RIGHT, Therapy, exposure_days, therapies
 from cdshooks.medicine.viral_load import Point, Series, all_series, log_change, significant, starting_value
 from cdshooks.model import Finding, Indicator, LabRequest, Missing, Phase, Said, Why

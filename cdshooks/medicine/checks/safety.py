@@ -7,7 +7,7 @@ from decimal import Decimal
 from cdshooks.medicine.case import Case, medicines_gap, record_gap
 from cdshooks.medicine.compare import in_table_unit
 from cdshooks.medicine.dosage import Giving, Rate, read_giving, spelling
-from cdshooks.medicine.rules import (
+from cdshooks.medicine.rules.safety import (
     ByRoute,
     Companion,
     Concentration,

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from cdshooks.medicine.case import Case
-from cdshooks.medicine.rules import Cite, Limit, Severity, ToxicityRule
+from cdshooks.medicine.rules.entries import Cite
+from cdshooks.medicine.rules.monitoring import Limit, Severity, ToxicityRule
 from cdshooks.model import Finding, Indicator, Input, Lab
 
 _INDICATOR: Mapping[Severity, Indicator] = {

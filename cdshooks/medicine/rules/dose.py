@@ -1,0 +1,174 @@
+"""Doses not by band alone (`mappings/rules/dose/`, `mappings/rules/cidofovir.yaml`)."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from cdshooks.medicine.rules.entries import Cite, Entry, Measure
+from cdshooks.medicine.rules.renal_dose import Regimens
+from cdshooks.model import Phase
+
+
+class When(Entry):
+    """Conditions of a row: all that are given must hold. A needed value that is absent makes the row undecidable."""
+
+    site: dict[str, str] = Field(default_factory=dict)  # switches of site.yaml and how they have to stand
+    with_drugs: tuple[str, ...] = ()  # at least one of them running or drafted (keys of codes/rxnorm.csv)
+    routes: tuple[str, ...] = ()
+    forms: tuple[str, ...] = ()  # as in drugs.yaml
+    phases: tuple[Phase, ...] = ()
+    problems: tuple[str, ...] = ()  # at least one on the problem list or among the reasons
+    years_at_least: int | None = None
+    years_below: int | None = None
+    days_below: int | None = None  # of age
+    kg_at_least: Decimal | None = None
+    kg_below: Decimal | None = None
+    clearance_below: int | None = None  # mL/min; dialysis counts as below
+    earlier_doses_at_least: int | None = None  # of the same drug, by the orders on file
+
+
+class Formula(Entry):
+    """A dose in mg computed as `factor` times the product of `times`, at most `most_mg`, rounded to `round_mg`."""
+
+    factor: Annotated[Decimal, Field(gt=0)]
+    times: tuple[Literal["body surface area", "clearance", "weight"], ...]
+    most_mg: Decimal | None = None
+    round_mg: Decimal | None = None
+
+
+class Elsewhere(Entry):
+    """Regimens that another label has, or that are right at another time: at most so grave, and the card says why."""
+
+    regimens: Regimens
+    at_most: Literal["warning", "info"]
+    says: str
+    cite: Cite
+
+
+class Remark(Entry):
+    """Something to know beside the dose, whatever it is. `summary` follows the name of the order on the card."""
+
+    when: When
+    topic: Literal["administration", "contraindication", "dose"]
+    indicator: Literal["warning", "info"]
+    summary: str
+    says: str
+    cite: Cite
+
+
+class DoseRow(Entry):
+    """What applies when its conditions hold: regimens, a formula with an interval, or why there is none.
+
+    `not_recommended` gets no suggestion; `unsettled` gives information only, because the sources do not settle it.
+    `at_most: warning` holds a row from a secondary source below critical.
+    """
+
+    when: When = When()
+    regimens: Regimens = ()
+    formula: Formula | None = None
+    every: Measure | None = None
+    not_recommended: str = ""
+    unsettled: str = ""
+    ceiling: Regimens = ()  # of an unsettled row: no source has more
+    elsewhere: Elsewhere | None = None
+    weigh_every_days: int | None = None  # an older weight is named
+    note: str = ""
+    at_most: Literal["critical", "warning", "info"] = "critical"
+    cite: Cite | None = None
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> "DoseRow":
+        said = [bool(self.regimens), bool(self.formula), bool(self.not_recommended), bool(self.unsettled)]
+        if sum(said) != 1 or bool(self.formula) != bool(self.every):
+            raise ValueError("give `regimens`, or `formula` with `every`, or `not_recommended`, or `unsettled`")
+        if self.ceiling and not self.unsettled:
+            raise ValueError("`ceiling` belongs to an `unsettled` row")
+        return self
+
+
+class DoseRule(Entry):
+    """Doses of a drug that depend on something else than the kidneys: the first row whose conditions hold applies."""
+
+    kind: Literal["dose"]
+    id: str
+    title: str
+    drug: str
+    routes: tuple[str, ...]
+    reviewed: str
+    cite: Cite
+    rows: tuple[DoseRow, ...]
+    remarks: tuple[Remark, ...] = ()
+
+    @property
+    def conditions(self) -> Iterator[When]:
+        """The conditions of its rows and remarks."""
+        yield from (row.when for row in self.rows)
+        yield from (remark.when for remark in self.remarks)
+
+
+class StartLimits(Entry):
+    """Any one of these forbids the first dose."""
+
+    creatinine_above_mg_dl: Decimal
+    clearance_at_most_ml_min: int
+    protein_at_least_mg_dl: Decimal
+    dipstick: str
+    cite: Cite
+
+
+class EveryDose(Entry):
+    """Creatinine and urine protein have to be this recent before every dose."""
+
+    within_hours: int
+    cite: Cite
+
+    @property
+    def within_days(self) -> int:
+        """The same in calendar days: results have a day, and not always an hour."""
+        return self.within_hours // 24
+
+
+class Reduction(Entry):
+    """A rise of creatinine over the baseline that asks for another dose."""
+
+    rise_at_least_mg_dl: Decimal
+    regimen_mg_per_kg: Decimal
+    cite: Cite
+
+
+class StopLimits(Entry):
+    """Either of these on treatment: discontinue."""
+
+    rise_at_least_mg_dl: Decimal
+    protein_at_least_mg_dl: Decimal
+    dipstick: str
+    cite: Cite
+
+
+class WatchLimit(Entry):
+    """New protein on treatment below the stop limit: what the label says to do."""
+
+    protein_at_least_mg_dl: Decimal
+    dipstick: str
+    says: str
+    cite: Cite
+
+
+class CidofovirRule(Entry):
+    """When cidofovir may be started, given, reduced and stopped."""
+
+    kind: Literal["cidofovir"]
+    id: str
+    title: str
+    drug: str
+    routes: tuple[str, ...]
+    adults_from_years: int
+    baseline_days: int
+    reviewed: str
+    start: StartLimits
+    every_dose: EveryDose
+    reduce: Reduction
+    stop: StopLimits
+    watch: WatchLimit

@@ -1,0 +1,117 @@
+"""Formulas and limits of the kidney function (`mappings/kidney.yaml`)."""
+
+from decimal import Decimal
+from typing import Literal
+
+from cdshooks.medicine.rules.entries import Cite, Entry
+
+
+class CockcroftGault(Entry):
+    """Constants of the Cockcroft-Gault formula."""
+
+    age_from: Decimal
+    divisor: Decimal
+    female: Decimal
+    cite: Cite
+
+
+class SchwartzK(Entry):
+    """One row of the k table."""
+
+    sex: Literal["any", "female", "male"]
+    below_years: int
+    k: Decimal
+
+
+class Schwartz(Entry):
+    """The modified Schwartz formula for children."""
+
+    cap: Decimal
+    k: tuple[SchwartzK, ...]
+    remark: str
+    cite: Cite
+
+
+class IdealWeight(Entry):
+    """Ideal body weight at 60 inches by sex, and what each further inch adds; kg."""
+
+    male: Decimal
+    female: Decimal
+    per_inch_above_60: Decimal
+
+
+class AdjustedWeight(Entry):
+    """From which BMI adjusted weight is looked at, and how it is computed."""
+
+    bmi_at_least: Decimal
+    fraction: Decimal
+    ideal: IdealWeight
+    cite: Cite
+
+
+class AcuteChange(Entry):
+    """When a creatinine counts as moving."""
+
+    rise_mg_dl: Decimal
+    within_hours: int
+    factor: Decimal
+    within_days: int
+    cite: Cite
+
+
+class Freshness(Entry):
+    """Days for which a creatinine is current, by phase and route."""
+
+    treatment_by_vein: int
+    treatment: int
+    stable: int
+    cite: Cite
+
+
+class Doubtful(Entry):
+    """When a clearance may read too high."""
+
+    albumin_below_g_dl: Decimal
+    upcr_at_least_mg_g: Decimal
+    albumin_days: int
+    margin_ml_min: int
+    cite: Cite
+
+
+class WeightSlip(Entry):
+    """When a weight looks like pounds taken for kilograms, or the other way round."""
+
+    years_at_least: int
+    factor: Decimal
+    tolerance: Decimal
+    within_days: int
+    bmi_below: Decimal
+    bmi_at_least: Decimal
+    cite: Cite
+
+
+class Measured(Entry):
+    """How long a clearance measured in 24-hour urine counts; used per kg of body weight alone."""
+
+    within_days: int
+    cite: Cite
+
+
+class KidneyRule(Entry):
+    """mappings/kidney.yaml."""
+
+    kind: Literal["kidney"]
+    id: str
+    title: str
+    reviewed: str
+    adults_from_years: int  # for rules without a dose table, which says its own
+    cockcroft_gault: CockcroftGault
+    schwartz: Schwartz
+    adjusted_weight: AdjustedWeight
+    acute_change: AcuteChange
+    freshness_days: Freshness
+    measured: Measured
+    weight_days: int
+    weight_slip: WeightSlip
+    doubtful: Doubtful
+    dialysis_days: int
