@@ -80,7 +80,7 @@ def create_app(
     if settings is None:
         file = os.environ.get("CDSHOOKS_CONFIG")
         settings = load_settings(Path(file) if file else None, os.environ)
-    refuse_unbuilt(settings)
+    refuse_bad_clients(settings)
     if knowledge is None:
         from cdshooks.medicine.knowledge_files import load_knowledge
 
@@ -345,7 +345,7 @@ def create_app(
     return app
 
 
-def refuse_unbuilt(settings: Settings) -> None:
+def refuse_bad_clients(settings: Settings) -> None:
     """Refuse settings that this version would silently not honour, and clients that could not be served.
 
     Raises:

@@ -22,7 +22,7 @@ from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.knowledge_files import load_knowledge
 from cdshooks.pipeline import warm_up
 from cdshooks.service import audit
-from cdshooks.service.app import create_app, refuse_unbuilt
+from cdshooks.service.app import create_app, refuse_bad_clients
 from cdshooks.service.config import Settings
 from cdshooks.service.logs import json_lines
 from cdshooks.service.store import open_store, sqlite_warning
@@ -45,7 +45,7 @@ def serve(settings: Settings, *, host: str, port: int, make_app: Callable[..., F
         ConfigurationError: the settings do not allow to listen there, or the address cannot be had.
         KnowledgeError: a file of the knowledge cannot be used.
     """
-    refuse_unbuilt(settings)
+    refuse_bad_clients(settings)
     address = usable_address(host, port, open_to_all=settings.open or bool(settings.clients))
     base = f"http://{f'[{address}]' if ':' in address else address}:{port}"
     settings = settings.model_copy(update={"public_base": settings.public_base or base})
