@@ -28,7 +28,7 @@ class Answer:
     cards: list[dict[str, Any]]
     findings: tuple[Finding, ...]
     failures: tuple[tuple[str, Exception], ...]  # checks that raised
-    orders: tuple[str, ...] = ()  # the drug of each order judged
+    orders: tuple[str, ...]  # the drug of each order judged
 
     @property
     def body(self) -> bytes:
@@ -63,7 +63,8 @@ def evaluate(
         remarks=(*_remarks(facts), *_fhir_defects(chart, facts, findings)) if findings else (),
         app=app,
     )
-    return Answer(profiles.fitted(rendered, profile), findings, failures)
+    orders = tuple(order.product.drug for order in facts.orders)
+    return Answer(profiles.fitted(rendered, profile), findings, failures, orders)
 
 
 def facts_of(call: HookCall, *, knowledge: Knowledge, today: date, zone: tzinfo, fhir_release: str = "auto") -> Facts:
