@@ -108,7 +108,18 @@ def _clearance(case: Other) -> Fraction | None:
     return (exact * (Fraction(85, 100) if case.sex == "female" else 1) + Fraction(1, 2)) // 1 * Fraction(1)
 
 
+def _beside(case: Other, due: Due, raised: tuple[Companion, ...]) -> Due:
+    """A drug whose level the ordered one raises, at a first order with no level on file; a list that was not sent."""
+    remarks = due.remarks | ({"interaction": "warning"} if case.companion in raised else {})
+    return replace(due, remarks=remarks, gap=due.gap if case.list_sent else "warning")
+
+
 def maribavir(case: Other) -> Due:
+    """As dosed, beside what it raises."""
+    return _beside(case, _maribavir_dose(case), ("tacrolimus", "ciclosporin"))
+
+
+def _maribavir_dose(case: Other) -> Due:
     """400 mg every 12 h from 12 years and 35 kg; more beside an inducer, none beside the strongest."""
     clearance = _clearance(case)
     unstudied = case.dialysis or (clearance is not None and clearance < 12)
@@ -153,7 +164,7 @@ def letermovir(case: Other) -> Due:
             gap = "info"
     bare = _letermovir(case)
     worse = max((bare.gap, gap), key=("", "info", "warning").index)
-    return replace(bare, gap=worse, remarks=remarks)
+    return _beside(case, replace(bare, gap=worse, remarks=remarks), ("tacrolimus", "ciclosporin"))
 
 
 def _letermovir(case: Other) -> Due:
@@ -190,14 +201,15 @@ def _with_ciclosporin(case: Other, alone: int, beside: int, most: str) -> Due:
 
 
 def brincidofovir(case: Other) -> Due:
-    """Two weekly doses by weight; below 10 kg not settled."""
+    """Two weekly doses by weight; below 10 kg not settled. A woman of unknown age: may she be pregnant?"""
+    gap = "info" if case.born is None and case.sex == "female" else ""
     if case.weight is None:
-        return Due(verdict=("dataQuality", "warning"))
+        return Due(verdict=("dataQuality", "warning"), gap=gap)
     if case.weight >= 48:
-        return Due((_weekly(200, "mg"),))
+        return Due((_weekly(200, "mg"),), gap=gap)
     if case.weight >= 10:
-        return Due((_weekly(4),))
-    return Due(verdict=("dose", "info"), ceiling=_weekly(6))
+        return Due((_weekly(4),), gap=gap)
+    return Due(verdict=("dose", "info"), ceiling=_weekly(6), gap=gap)
 
 
 def cidofovir(case: Other) -> Due:

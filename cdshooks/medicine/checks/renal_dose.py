@@ -13,6 +13,7 @@ from cdshooks.medicine.kidney import Kidney
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.propose import proposal
 from cdshooks.medicine.rules.renal_dose import Band, DialysisRow, RenalDoseRule, TableRegimen, Variant
+from cdshooks.medicine.serostatus import in_words
 from cdshooks.model import Facts, Finding, Indicator, Missing, Order, Phase, Proposal, Regimen
 
 _STABLE_NAME = "maintenance or prophylaxis"
@@ -59,9 +60,8 @@ class _Judged:
             return False
         if not self.knowledge.site.holds(protocol.site) or order.intent.phase != protocol.phase:
             return False
-        shown = self.facts.newest(protocol.for_positive)
-        said = "".join(" ".join((*(p.text for p in self.facts.problems), *order.said)).casefold().split())
-        if isinstance(shown, Missing) or shown.value <= 0 or any(words in said for words in protocol.never_with):
+        recipients = {in_words(words, self.knowledge.serostatus)[1] for words in order.said}
+        if self.facts.serostatus.recipient != "positive" or "negative" in recipients:
             return False
         in_unit = in_table_unit(regimen, self.table.unit, self.facts.newest("weight"))
         tolerance = self.knowledge.judgement.tolerance

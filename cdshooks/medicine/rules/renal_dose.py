@@ -114,14 +114,12 @@ class StartOfProphylaxis(Entry):
 class Protocol(Entry):
     """A smaller dose that a site's written protocol may use in one phase: information, where the switches say so.
 
-    `for_positive` is the analyte that has to be positive; an order or reason with one of `never_with` is left out.
+    For seropositive recipients alone.
     """
 
     site: dict[str, str]
     phase: Phase
     regimens: Regimens
-    for_positive: str
-    never_with: tuple[str, ...]
     says: str
     cite: Cite
 
