@@ -141,8 +141,8 @@ def test_junk_is_shown_and_never_called_susceptible(text: str, name: str, judge:
     for card in cards:
         assert "ganciclovir susceptible" not in words_of(card) or "susceptible" in text.lower()
     if not any(char.isalnum() for char in text):
-        assert [topic(card) for card in cards] == ["resistance"]
-        assert cards[0]["indicator"] == "info"
+        (card,) = (card for card in cards if topic(card) == "resistance")
+        assert card["indicator"] == "info"
 
 
 def test_every_resistance_card_says_that_the_data_are_not_validated(judge: Judge) -> None:
@@ -325,7 +325,7 @@ def test_one_result_told_twice_is_one(judge: Judge) -> None:
         "resourceType": "Bundle",
         "entry": [{"resource": report(conclusion="UL97: A594V", result=[{"reference": "Observation/g1"}])}],
     }
-    (card,) = judge(request, TODAY).cards
+    (card,) = (card for card in judge(request, TODAY).cards if topic(card) == "resistance")
     assert card["detail"].count("UL97 A594V (") == 1
 
 

@@ -47,10 +47,13 @@ def read_chart(call: HookCall, release: str = "auto") -> Chart:
     observations: list[FhirObservation] = []
     events: list[ChartEvent] = []
     medications: list[FhirOrder] = []
+    results: dict[str, Json] = {}  # a result may stand in several searches; told twice it is still one
     for resource in call.prefetch.resources:
         kind = resource.get("resourceType")
         if kind == "Observation":
-            observations.append(FhirObservation(resource))
+            first = results.setdefault(_text(resource.get("id")), resource)
+            if first is resource or first != resource:
+                observations.append(FhirObservation(resource))
         elif kind in EVENT_KEYS:
             events.append(_event(resource))
         elif kind in ORDER_TYPES:
