@@ -7,6 +7,7 @@ import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -52,6 +53,7 @@ _BEHIND = (
 WITHOUT_SCENARIO = {"service/check-failed"}  # a defect of our own: tested at the HTTP door
 
 
+@cache
 def named_in_code() -> set[str]:
     """The rule ids that stand in the checks themselves: `data/usable` and its like, which need no file."""
     texts = (

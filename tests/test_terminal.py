@@ -16,7 +16,7 @@ from cdshooks.service.demo import TODAY, read_patients
 
 SETTINGS = Settings(today=TODAY)
 REQUESTS = {patient.key[:2]: patient.request for patient in read_patients()}
-SILENT, WARNING, CRITICAL, TWO_CARDS = "01", "02", "05", "04"
+SILENT, WARNING, CRITICAL, TWO_CARDS = "10", "02", "05", "04"
 Written = Callable[[str], str]
 
 
@@ -84,7 +84,7 @@ def test_json_holds_the_answer_of_each_file(written: Written, capsys: pytest.Cap
     assert terminal.check([silent, critical, "absent.json"], as_json=True, settings=SETTINGS) == 2
     first, second, third = orjson.loads(capsys.readouterr().out)
     assert first == {"file": silent, "cards": []}
-    assert [card["source"]["topic"]["code"] for card in second["cards"]] == ["contraindication"]
+    assert [card["source"]["topic"]["code"] for card in second["cards"]] == ["contraindication", "interaction"]
     assert third == {"file": "absent.json", "error": "cannot be read (No such file or directory)"}
 
 
