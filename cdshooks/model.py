@@ -104,6 +104,7 @@ class Timing:
     starts: str = ""  # boundsPeriod
     ends: str = ""
     lasts_days: Decimal | None = None  # boundsDuration
+    each_lasts: tuple[Decimal, Decimal, str] | None = None  # one infusion: shortest, longest, unit as period_unit
     events: int = 0  # number of explicit event times
 
 

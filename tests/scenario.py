@@ -556,7 +556,7 @@ def _allergy(entry: Mapping[str, Any], identifier: str, release: str) -> Json:
 def _order(entry: Mapping[str, Any], identifier: str, release: str, *, active: bool) -> tuple[Json, Json | None]:
     """(the order, the Medication resource that goes beside it)."""
     known = "hook order coding as form dose doses every times each code clock weekdays sig route reason note status of"
-    _only(entry, f"{known} as_needed from to rate unselected replaces instruction", f"order {entry.get('order')}")
+    _only(entry, f"{known} as_needed from to rate lasts unselected replaces instruction", f"order {entry.get('order')}")
     kind = "MedicationOrder" if release == "DSTU2" else "MedicationRequest"
     found: Json = {
         "resourceType": kind,
@@ -682,6 +682,9 @@ def _timing(entry: Mapping[str, Any], release: str) -> Json:
     if span:
         length, unit = str(span).split()
         repeat = {"frequency": entry.get("times", 1), "period": int(length), unit_name: unit}
+    if "lasts" in entry:
+        length, unit = str(entry["lasts"]).split()
+        repeat |= {"duration": float(length), "durationUnits" if release == "DSTU2" else "durationUnit": unit}
     if "clock" in entry:
         repeat["timeOfDay"] = [f"{time}:00" for time in entry["clock"]]
     if "weekdays" in entry:

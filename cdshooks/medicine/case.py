@@ -21,6 +21,7 @@ from cdshooks.model import (
     LabRequest,
     Missing,
     Order,
+    Phase,
     Regimen,
     Why,
 )
@@ -121,6 +122,17 @@ class Case:
             lab_requests=tuple(lab_requests),
             withdraw=withdraw if order.draft else "",
         )
+
+    def began(self, phase: Phase) -> date | None:
+        """The first day of the therapy: by the orders on file, else as a renewal says it.
+
+        Prophylaxis that no order on file begins counts from the transplantation, where it begins.
+        """
+        if self.course.since or self.course.runs:
+            return self.course.since
+        grafted = self.transplanted_on(self.knowledge.phases.prophylaxis_window_days)
+        days = (self.order.starts, grafted if phase is Phase.PROPHYLAXIS else None)
+        return min((day for day in days if day and day < self.facts.today), default=None)
 
     def transplanted_on(self, concepts: Collection[str]) -> date | None:
         """The day of the latest of these transplantations: of an operation, else as the problem list has it."""

@@ -633,8 +633,17 @@ def _timing(value: Any, unreadable: list[str]) -> Timing:
         starts=_text(bounds.get("start")),
         ends=_text(bounds.get("end")),
         lasts_days=_days(_object(repeat.get("boundsDuration"))),
+        each_lasts=_each_lasts(repeat),
         events=len(_texts(found.get("event"))),
     )
+
+
+def _each_lasts(repeat: Json) -> tuple[Decimal, Decimal, str] | None:
+    """How long one administration lasts; None where that is not said in numbers above zero."""
+    unit = _text(repeat.get("durationUnit")) or _text(repeat.get("durationUnits"))
+    given = [_number(repeat[name]) for name in ("duration", "durationMax") if repeat.get(name) is not None]
+    numbers = [value for value in given if value is not None and value > 0]
+    return (min(numbers), max(numbers), unit) if unit and numbers and len(numbers) == len(given) else None
 
 
 _DAYS_OF = {"d": 1, "day": 1, "days": 1, "wk": 7, "week": 7, "weeks": 7}

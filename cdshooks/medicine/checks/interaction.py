@@ -226,7 +226,7 @@ def _within(case: Case, limits: tuple[InDate, ...]) -> _Graded:
             continue
         inputs.append(Input(name, lab.original, "", lab.on.isoformat(), lab.ref))
         age = (case.facts.today - lab.on).days
-        if age > _days(case, limit.days):
+        if age > _days(case, limit.days, limit.analyte):
             because.append(f"{name} {lab.original} is {age} days old")
         elif not _keeps(lab, limit):
             because.append(f"{name} {lab.original}")
@@ -283,11 +283,26 @@ def _level(case: Case, drug: str) -> _Graded:
     return _Graded(Indicator.WARNING, tuple(because), tuple(inputs), tests)
 
 
-def _days(case: Case, limits: Freshness) -> int:
-    """For how long a result is current in the phase of the order; an unknown phase counts as treatment."""
+def _days(case: Case, limits: Freshness, analyte: str = "") -> int:
+    """For how long a result is current in the phase of the order; an unknown phase counts as treatment.
+
+    While monitoring asks for it more often, its interval holds: late there is not in date here.
+    """
     if _is_stable(case):
-        return limits.stable
+        return min([limits.stable, *_intervals(case, analyte)])
     return limits.treatment_by_vein if case.order.route == "intravenous" else limits.treatment
+
+
+def _intervals(case: Case, analyte: str) -> Iterator[int]:
+    """The days in which monitoring wants this test again, by the day of therapy; the longest where it is unknown."""
+    order, phase = case.order, case.order.intent.phase
+    began = case.began(phase) if phase else None
+    day = (case.facts.today - began).days if began else 0
+    for rule in case.knowledge.monitoring:
+        fits = order.product.drug in rule.drugs and phase in rule.phases
+        if fits and any(analyte in due.any_of for due in rule.tests) and (interval := rule.interval(day)):
+            unknown = case.course.runs and began is None
+            yield max(one.max_days for one in rule.intervals) if unknown else interval.max_days
 
 
 def _is_stable(case: Case) -> bool:

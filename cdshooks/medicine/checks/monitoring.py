@@ -102,7 +102,7 @@ def _asked(case: Case) -> dict[tuple[str, ...], list[_Ask]]:
         for rule in case.knowledge.monitoring:
             if _applies(rule, case, reading):
                 for due in _dues(rule, case):
-                    if asks := list(_asks(rule, due, case)):
+                    if asks := list(_asks(rule, due, case, reading)):
                         found.setdefault(due.any_of or (due.name,), {}).setdefault(reading, []).extend(asks)
     return {
         key: [ask for reading in readings for ask in by_reading[reading]]
@@ -137,9 +137,11 @@ def _running(facts: Facts) -> set[str]:
     return {p.drug for p in facts.prescriptions if p.systemic and p.state is OrderState.RUNNING}
 
 
-def _asks(rule: MonitoringRule, due: Due, case: Case) -> Iterator[_Ask]:
+def _asks(rule: MonitoringRule, due: Due, case: Case, phase: Phase) -> Iterator[_Ask]:
     """One for each day of therapy that it may be: when the start is not known, any."""
     today, since = case.facts.today, case.course.since
+    if since is None and rule.interval(0):  # a start that no order shows may lengthen an interval, never begin one
+        since = case.began(phase)
     days, after = [(today - since).days if since else 0], "the start"
     if rule.after_stop_of:
         stopped = _stopped(rule, case)

@@ -67,10 +67,12 @@ def read_giving(dosages: Sequence[Dosage], notes: Sequence[str], words: DoseWord
         unread += [f"{quote(path)} has no number" for path in dosage.unreadable if path.split(".")[-1][:4] == "rate"]
     found = [one for text in texts for clause in _CLAUSE.split(text) for one in _statements(clause, words)]
     rates += [one for one in found if isinstance(one, Rate)]
+    durations = [one for dosage in dosages if (one := _timed(dosage))]
+    durations += [one for one in found if isinstance(one, Duration)]
     volumes = [one for one in found if isinstance(one, tuple)]
     return Giving(
         rates=tuple(dict.fromkeys(rates)),
-        durations=tuple(dict.fromkeys(one for one in found if isinstance(one, Duration))),
+        durations=tuple(dict.fromkeys(durations)),
         mg_per_ml=tuple(dict.fromkeys(one for one in found if isinstance(one, Decimal))),
         added_ml=tuple(volume for kind, volume in volumes if kind == "added"),
         total_ml=tuple(volume for kind, volume in volumes if kind == "total"),
@@ -93,6 +95,18 @@ def _structured(rate: Quantity, words: DoseWords) -> Rate | str:
         return f"{quote(shown)} has {'two units' if known else 'no unit of a rate'}"
     means, factor = known.pop()
     return Rate(rate.value * factor, means, shown, firm=True)
+
+
+def _timed(dosage: Dosage) -> Duration | None:
+    """How long one infusion runs by the timing; None for days, which are the length of the course."""
+    if dosage.timing.each_lasts is None:
+        return None
+    shortest, longest, unit = dosage.timing.each_lasts
+    if unit not in _MINUTES:
+        return None
+    ends = plain(shortest) if shortest == longest else f"{plain(shortest)} to {plain(longest)}"
+    factor = _MINUTES[unit]
+    return Duration(_decimal(Fraction(shortest) * factor), _decimal(Fraction(longest) * factor), f"over {ends} {unit}")
 
 
 def _statements(clause: str, words: DoseWords) -> Iterator[Rate | Duration | Decimal | tuple[str, Decimal]]:
