@@ -34,7 +34,8 @@ class _Seen:
 def check(case: Case) -> Iterator[Finding]:
     """Findings of topic indication; dataQuality where a warning could not be looked for."""
     rules = [advice for advice in case.knowledge.indication if case.order.product.drug in advice.drugs]
-    if not rules or case.order.indication != "cmv":
+    rules = [advice for advice in rules if case.order.indication in advice.when.against]
+    if not rules:
         return
     seen = _look(case)
     gaps: dict[str, Advice] = {}

@@ -12,6 +12,7 @@ from cdshooks.model import Phase
 class Situation(Entry):
     """When a piece of advice applies: all that is given must hold. Names of drugs and of problems may be groups."""
 
+    against: tuple[str, ...] = ("cmv",)  # what the order is for by its own words: cmv, or a key of phases.yaml
     phases: tuple[Phase, ...] = ()
     phase_from: Literal["order", "chart", "either"] = "either"  # who says it: the order's own words, or the chart alone
     problems: tuple[str, ...] = ()  # at least one on the problem list or among the reasons
