@@ -708,8 +708,9 @@ def _mended(value: Any) -> Any:
     """A copy without nulls and empty members, and with `doseAndRate` as the array it should be."""
     if isinstance(value, dict):
         kept = {k: _mended(v) for k, v in value.items() if v not in _EMPTY and k != "extension"}
-        if "periodUnits" in kept:  # DSTU2
-            kept["periodUnit"] = kept.pop("periodUnits")
+        for name in ("periodUnit", "durationUnit"):
+            if f"{name}s" in kept:  # DSTU2
+                kept[name] = kept.pop(f"{name}s")
         if "additionalInstructions" in kept:  # DSTU2
             kept["additionalInstruction"] = [kept.pop("additionalInstructions")]
         if isinstance(kept.get("doseAndRate"), dict):
