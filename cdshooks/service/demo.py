@@ -125,6 +125,9 @@ def _ended_by_signals() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+_ASK_AGAIN_S = 3 * server.END_WITHIN_S  # longer than the server takes to finish what runs
+
+
 @contextmanager
 def _service(settings: Settings, port: int, log: Path) -> Iterator[SpawnProcess]:
     """The server in a process of its own, which ends with the block."""
@@ -133,8 +136,9 @@ def _service(settings: Settings, port: int, log: Path) -> Iterator[SpawnProcess]
     try:
         yield process
     finally:
-        process.terminate()
-        process.join()
+        while process.is_alive():  # a signal that meets the server at its start is lost: it is sent again
+            process.terminate()
+            process.join(_ASK_AGAIN_S)
 
 
 def _serve(settings: Settings, port: int, log: Path) -> None:
