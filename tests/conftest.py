@@ -1,12 +1,14 @@
 """Shared fixtures, and the count of cards that the scenarios expect at the end of a test run."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from functools import cache
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import orjson
+import pg_server
 import pytest
 from flask.testing import FlaskClient
 from scenario import Json
@@ -16,6 +18,7 @@ from cdshooks.medicine.knowledge_files import load_knowledge
 from cdshooks.pipeline import Answer, evaluate
 from cdshooks.service.app import create_app
 from cdshooks.service.config import Settings
+from cdshooks.service.store import upgrade_store
 from cdshooks.wire.hooks import read_call
 
 Judge = Callable[[Json, date], Answer]
@@ -67,3 +70,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if worst:
         parts = ", ".join(f"{name} {worst[name]}" for name in ("silent", "info", "warning", "critical"))
         terminalreporter.write_line(f"scenarios {worst.total()}: {parts}")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A new, empty database of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'kept.db'}"
+    else:
+        with pg_server.database() as made:
+            upgrade_store(made)
+            yield made

@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pg_server
 import pytest
 from click.testing import CliRunner
 from fhir.resources.R4B.auditevent import AuditEvent
@@ -28,7 +27,7 @@ from cdshooks.service import store as store_module
 from cdshooks.service.app import create_app
 from cdshooks.service.audit import AUDIT, Entry
 from cdshooks.service.config import Settings
-from cdshooks.service.store import open_store, upgrade_store
+from cdshooks.service.store import open_store
 from cdshooks.wire.audit_event import audit_event
 
 FEEDBACK = "/cds-services/cmv-order-sign/feedback"
@@ -41,16 +40,6 @@ ENTRY = Entry("call", "cmv-order-sign", ASKER, "d1577c69-dfbe-44ad-ba6d-3e05e953
 SCENARIOS = {scenario.name: scenario for scenario in load_scenarios()}
 TOO_MUCH = next(s for s in SCENARIOS.values() if s.worst == "critical" and s.hook == "order-sign")
 SILENT = next(s for s in SCENARIOS.values() if s.worst == "silent" and s.hook == "order-sign" and s.orders)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'kept.db'}"
-    else:
-        with pg_server.database() as made:
-            upgrade_store(made)
-            yield made
 
 
 @pytest.fixture

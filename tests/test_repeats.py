@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pg_server
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -18,7 +17,7 @@ from cdshooks.service import app as app_module
 from cdshooks.service import audit, repeats
 from cdshooks.service.app import create_app
 from cdshooks.service.config import Client, Settings
-from cdshooks.service.store import open_store, upgrade_store
+from cdshooks.service.store import open_store
 
 AT = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
 SCENARIO = next(
@@ -34,16 +33,6 @@ def client_of(repeats: Any = "note", name: str = "General Hospital") -> Client:
 
 
 Make = Callable[..., FlaskClient]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'kept.db'}"
-    else:
-        with pg_server.database() as made:
-            upgrade_store(made)
-            yield made
 
 
 @pytest.fixture

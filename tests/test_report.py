@@ -9,7 +9,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
-import pg_server
 import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import Engine
@@ -17,7 +16,7 @@ from sqlalchemy import Engine
 from cdshooks.cli import main
 from cdshooks.service import audit
 from cdshooks.service.report import ReasonLine, Report, RuleLine, ServiceLine, make_report, page
-from cdshooks.service.store import keep_cards, keep_feedback, open_store, upgrade_store
+from cdshooks.service.store import keep_cards, keep_feedback, open_store
 from cdshooks.wire.hooks import FeedbackEntry
 
 MONDAY = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
@@ -25,16 +24,6 @@ SIGN = "cmv-order-sign"
 NOBODY = audit.Asker("", "", "")
 KEY = audit.make_key("k")
 MEANINGS = {"benefit": "Benefit outweighs the risk"}
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'kept.db'}"
-    else:
-        with pg_server.database() as made:
-            upgrade_store(made)
-            yield made
 
 
 @pytest.fixture
