@@ -70,8 +70,16 @@ def run(facts: Facts, knowledge: Knowledge) -> tuple[tuple[Finding, ...], tuple[
             except Exception as error:  # noqa: BLE001 - the border that keeps one defect from silencing every other check
                 failures.append((name, error))
                 own.append(_could_not_run(name, case))
-        findings += _with_lines(case, own)
+        findings += _with_lines(case, _without_doses(own))
     return tuple(findings), tuple(failures)
+
+
+def _without_doses(findings: list[Finding]) -> list[Finding]:
+    """No other dose is proposed for an order that a critical finding proposes to remove: it would not mend it."""
+    if not any(finding.withdraw and finding.indicator is Indicator.CRITICAL for finding in findings):
+        return findings
+    line = "No dose is proposed: another finding speaks against giving this order at all."
+    return [replace(f, proposals=(), because=(*f.because, line)) if f.proposals else f for f in findings]
 
 
 def _with_lines(case: Case, findings: list[Finding]) -> list[Finding]:
