@@ -271,11 +271,10 @@ def _prophylaxis_row(case: Case) -> tuple[ProphylaxisLength, date] | None:
     if (known.donor, known.recipient) == ("negative", "negative"):
         return None  # no prophylaxis as a rule: said by topic indication
     status = "R+" if known.recipient == "positive" else known.pair
-    for row in case.knowledge.duration.prophylaxis:
-        fits = drug in row.drugs and (not row.serostatus or status in row.serostatus)
-        if fits and (day := case.transplanted_on(row.transplants)):
-            return row, day
-    return None
+    rows = [r for r in case.knowledge.duration.prophylaxis if drug in r.drugs]
+    rows = [row for row in rows if not row.serostatus or status in row.serostatus]
+    dated = [(row, day) for row in rows if (day := case.transplanted_on(row.transplants))]
+    return max(dated, key=lambda found: found[1], default=None)  # the latest graft; on one day, the first row
 
 
 def _on_prophylaxis(
