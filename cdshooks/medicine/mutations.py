@@ -304,7 +304,11 @@ def _unknown(rule: ResistanceRule, proteins: Mapping[str, Protein]) -> Iterator[
     """Genes, drugs and changes in interpretation.yaml that nothing stands behind."""
     place = "mappings/resistance/interpretation.yaml"
     used_genes: list[tuple[str, Iterable[str]]] = [
-        *((f"drugs.{name}", (*drug.genes, *drug.asks, *drug.asks_always)) for name, drug in rule.drugs.items()),
+        *(
+            (f"drugs.{name}", (*drug.genes, *drug.needs, *drug.asks, *drug.asks_always))
+            for name, drug in rule.drugs.items()
+        ),
+        ("coverage.panels", [gene for panel in rule.coverage.panels for gene in panel]),
         ("overrides", [entry.gene for entry in rule.overrides]),
         ("polymorphisms", rule.polymorphisms),
         ("defaults", [entry.gene for entry in rule.defaults]),
