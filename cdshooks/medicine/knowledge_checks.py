@@ -224,6 +224,9 @@ def _unknown_in_resistance(knowledge: Knowledge) -> Iterator[str]:
     for gene in (*genes, *(gene for assay in reading.assays for gene in assay.covers)):
         if gene not in knowledge.resistance.mutations.proteins:
             yield f"mappings/resistance/reading.yaml: gene {gene!r} is not in reference.csv; mend the name"
+    for table in knowledge.renal_dose:
+        if table.escalation and table.escalation.gene not in knowledge.resistance.mutations.proteins:
+            yield f"mappings: rule {table.id}: gene {table.escalation.gene!r} is not in reference.csv; mend the name"
     for assay in reading.assays:
         if assay.cite.source not in knowledge.sources:
             yield f"mappings/resistance/reading.yaml: assays: source {assay.cite.source!r} is unknown; mend the name"
