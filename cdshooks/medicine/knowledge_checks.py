@@ -256,6 +256,7 @@ def _unknown_in_advice(knowledge: Knowledge) -> Iterator[str]:
         used += [(row.id, "route", name, routes) for name in (*when.routes, *when.treated_routes)]
         used += [(row.id, "test", name, tests | analytes) for name in row.proposes]
         used += [(row.id, "illness", name, frozenset({"cmv", *knowledge.phases.indications})) for name in when.against]
+    used += [(rule.id, "drug", name, drugs) for rule in knowledge.not_for_cmv for name in rule.drugs]
     for course in lengths.courses:
         used += [(course.id, "drug", name, antivirals) for name in course.drugs]
         used += [(course.id, "problem", name, concepts) for name in (*course.problems, *course.also)]

@@ -380,7 +380,8 @@ def _genes_told(results: Sequence[Genotype]) -> tuple[str, ...]:
     told: list[str] = []
     for result in results:
         reading = result.reading
-        told += [*result.genes, *(part.gene for part in (*reading.changes, *reading.absent, *reading.covered))]
+        told += [*result.genes, *(change.gene for change in (*reading.changes, *reading.absent))]
+        told += [part.gene for part in reading.covered]
         told += [gene for gene in (*reading.clear, *(gene for gene, _ in reading.failed)) if gene or not result.genes]
     return tuple(dict.fromkeys(told))
 

@@ -73,6 +73,21 @@ class IndicationRule(Entry):
     advice: tuple[Advice, ...]
 
 
+class NotForCmvRule(Entry):
+    """Antivirals of other viruses: an order of one that by its own words treats CMV is named, any other is not ours."""
+
+    kind: Literal["not-for-cmv"]
+    id: str
+    title: str
+    drugs: tuple[str, ...]  # or classes of other_drugs.yaml
+    other_viruses: tuple[str, ...]  # an order with one of these words is for that virus
+    indicator: Literal["info", "warning"]
+    summary: Annotated[str, Field(min_length=1, max_length=80)]  # follows the drug's name
+    because: tuple[str, ...]
+    reviewed: str
+    cite: Cite
+
+
 class PerUnit(Entry):
     """A viral load by the unit of the assay: IU and copies are never converted into each other."""
 
