@@ -144,9 +144,6 @@ def _conditions(when: Situation, seen: _Seen, held: _Held) -> Iterator[bool]:
         yield bool(says(seen.texts, when.words, case.knowledge.phases))
     if when.no_words:
         yield not says(seen.texts, when.no_words, case.knowledge.phases)
-    if when.listed:
-        on_list = [p for p in facts.prescriptions if p.state is OrderState.RUNNING and p.order is not case.order.chart]
-        yield bool(on_list) or any(not order.draft for order in facts.context)
     if when.with_drugs:
         yield bool(seen.medicines & case.knowledge.medicines.members(when.with_drugs))
     if when.without_drugs:

@@ -21,7 +21,6 @@ class Situation(Entry):
     no_words: tuple[str, ...] = ()
     with_drugs: tuple[str, ...] = ()  # at least one drafted or running
     without_drugs: tuple[str, ...] = ()
-    listed: StrictBool = False  # the medication list holds something
     routes: tuple[str, ...] = ()
     serostatus: tuple[Literal["D+/R-", "D+/R+", "D-/R+", "D-/R-", "R+", "R-", "D-"], ...] = ()  # R+: whatever the donor
     dnaemia: Literal["", "significant"] = ""
