@@ -23,6 +23,7 @@ _AMINO_ACIDS = frozenset("ACDEFGHIKLMNPQRSTVWY")
 _LONGEST_TEXT = 20_000  # characters; a report is shorter, and endless text must not cost endless time
 _LIST_TEXT = 300  # characters; a longer text is prose, in which not every word has to be a finding
 _BRIEF_TEXT = 60  # characters in which a word such as "failed" speaks of the test
+_LONGEST_EXCHANGE = 30  # characters from a codon to the arrow of its exchange: "codon 594 of UL97: GCG>GTG"
 _SPAN_READ = 20  # codons; a span of more, without "del", is what an assay read
 
 
@@ -101,7 +102,7 @@ _NOTATIONS = {  # in order of precedence
     "codon": rf"{_NOT_IN_WORD}(?i:codons?|residues?|amino\s?acids?)\s*(?P<k1>\d{{1,4}})(?![A-Za-z0-9%])",
     "share": r"(?<![\w.])(?P<s>\d{1,3}(?:\.\d+)?)\s?%",
     "wild_mix": r"(?:[/+]|(?i:mixed\s+with|mixture\s+with|and|with|plus))\s*(?i:wt|wild[\s-]?type)(?![A-Za-z0-9])",
-    "break": r"[;\n\r•|]|\.(?=\s|$)",
+    "break": r"[;\n\r•]|\.(?=\s|$)",
 }
 _CHANGES = (
     "dna",
@@ -176,6 +177,7 @@ def plain(text: str) -> str:
         text = "".join(char for char in unicodedata.normalize("NFKC", text) if unicodedata.category(char) != "Cf")
         text = re.sub(r"[‐‑‒–—−]", "-", text)  # noqa: RUF001
         text = text.replace("→", ">").replace("∆", "Δ")
+    text = re.sub(r"-+>", ">", text)
     text = re.sub(r"[^\S\n]+", " ", text.replace("\r\n", "\n").replace("\r", "\n"))[:_LONGEST_TEXT]
     return re.sub(r"((?:UL|ul|Ul)\d{2})(?=[A-Z]\d)", r"\1 ", text)
 
@@ -266,9 +268,10 @@ def read_text(
         heading = walk.genes
         read = walk.reading()
         of_a_drug = any(token.kind == "drug" for token in clause) or (bool(drugs) and not genes)
-        if of_a_drug:  # then it does not speak of all genes
-            failed = tuple(entry for entry in read.failed if entry[0])
-            read = replace(read, clear=tuple(filter(None, read.clear)), failed=failed)
+        if of_a_drug:  # then it speaks of the genes that it names, not of all, nor of those of an earlier clause
+            told = walk.stated or coded
+            failed = tuple(entry for entry in read.failed if entry[0] and told)
+            read = replace(read, clear=tuple(filter(None, read.clear)) if told else (), failed=failed)
         found = merged(found, read)
         found = merged(found, _calls(said, clause, lexicon, drugs, heading, of_resistance=of_resistance))
     found = _without_repetition(_without_empty_calls(found))
@@ -350,7 +353,8 @@ class _Walk:
         self.clear: list[list[str]] = []
         self.failed: list[tuple[str, str]] = []
         self.covered: list[Coverage] = []
-        self.denying = self.noun = self.affirmed = self.listing = self.remainder = self.clear_open = False
+        self.denying = self.noun = self.affirmed = self.listing = self.clear_open = False
+        self.remainder = self.rest = False  # "no other ...", and said of genes besides
         self.of_mutations = False
         self.last: _Token | None = None
 
@@ -361,15 +365,18 @@ class _Walk:
                 self.pending.append(_Mention(token, self.genes, self.stated or self.coded))
         elif handler := getattr(self, f"_{token.kind}", None):
             handler(token, gap)
-        if token.kind != "gene":
+        if token.kind not in ("gene", "range"):
             self.clear_open = token.kind in ("none", "affirmed", "denied", "mutation") and bool(self.clear)
-        self.last = token
+        codons_of_gene = token.kind == "range" and self.last and self.last.kind == "gene"
+        self.last = token._replace(kind="gene") if codons_of_gene else token
 
     def close(self) -> None:
         if self.pending:
             self._flush(self.denying)
         elif self.denying and self.noun and not self.remainder:
             self.clear.append(list(self.genes) or [""])
+        if self.rest and self.stated:  # of a gene in which something was found it does not count
+            self.clear.append(list(self.genes))
 
     def reading(self) -> Reading:
         found = Reading(
@@ -378,12 +385,17 @@ class _Walk:
             covered=tuple(self.covered),
         )
         for mention in self.done:
-            if mention.token.kind != "codon" or self.of_mutations:
+            if mention.token.kind != "codon" or self._is_change(mention.token):
                 found = merged(found, _resolve(mention, self.lexicon))
         if self.affirmed and self.noun and not self.done and not self.clear and not self.listing:
             unnamed = (Change(gene, "unnamed change", (0, 0), "unnamed", "mutation detected") for gene in self.genes)
             found = merged(found, Reading(changes=tuple(unnamed)))
         return found
+
+    def _is_change(self, codon: _Token) -> bool:
+        """Does a bare codon stand for a change: by a word, as the whole answer, or by an arrow behind it?"""
+        behind = self.said[codon.end : codon.end + _LONGEST_EXCHANGE]
+        return self.of_mutations or (self.coded and len(self.said) <= _BRIEF_TEXT) or ">" in behind
 
     def _flush(self, absent: bool) -> None:
         for mention in self.pending:
@@ -393,14 +405,14 @@ class _Walk:
 
     def _nothing_found(self) -> None:
         if self.remainder:
-            self.remainder = False
+            self.remainder, self.rest = False, True
         else:
             self.clear.append(list(self.genes) or [""])
 
     def _gene(self, token: _Token, gap: str) -> None:
         gene = f"UL{token.match['g']}"
         linked = bool(re.search(r"(?:\b(?:in|of|within|for|from)\b(?:\s+the)?|\()\s*$", gap))
-        listed = bool(re.fullmatch(r"\s*(?:gene)?\s*(?:,|/|&|\+|\band\b|\bor\b|,\s*and\b)?\s*", gap))
+        listed = bool(re.fullmatch(r"\s*\)?\s*(?:gene)?\s*(?:,|/|&|\+|\band\b|\bor\b|,\s*and\b)?\s*", gap))
         if self.last and self.last.kind == "gene" and listed:
             self.genes = (*self.genes, gene)
             if self.clear_open:
@@ -423,6 +435,9 @@ class _Walk:
         self.genes, self.stated = (gene,), True
 
     def _denying(self, token: _Token, gap: str) -> None:
+        if self.pending and _is_answer(self.said, token, gap):
+            self._flush(absent=True)
+            return
         if self.pending and not self.denying:
             self._flush(absent=False)
         self.denying, self.noun = True, False
@@ -444,6 +459,8 @@ class _Walk:
     def _affirmed(self, token: _Token, gap: str) -> None:
         if self.pending:
             self._flush(self.denying)
+        elif self.remainder:  # "no other mutations detected"
+            self._nothing_found()
         elif self.denying and self.noun:
             self._nothing_found()
         elif not self.denying:
@@ -454,7 +471,7 @@ class _Walk:
 
     def _denied(self, token: _Token, gap: str) -> None:
         if self.pending:
-            self._flush(absent=True)
+            self._flush(absent=not _of_another(gap))
         elif self._more_follows(token):
             self.denying, self.noun = True, True
             return
@@ -465,7 +482,9 @@ class _Walk:
     def _none(self, token: _Token, gap: str) -> None:
         wild = _key(token.text) in {_key(words) for words in self.lexicon.rule.wild_type}
         if self.remainder:
-            self.remainder = False
+            self.remainder, self.rest = False, True
+        elif self.pending and _of_another(gap):
+            self._flush(absent=False)
         elif self.pending:
             self._flush(absent=not (wild and "," in gap))
         elif self._more_follows(token):
@@ -529,6 +548,16 @@ class _Walk:
         found = re.match(r"\s*(?:\)|,)?\s*(?:of|in|for)?\s*(?:the\s+)?", self.said[token.end :])
         match = self.lexicon.gene.match(self.said, token.end + (found.end() if found else 0))
         return (f"UL{match['g']}",) if match else ()
+
+
+def _is_answer(said: str, token: _Token, gap: str) -> bool:
+    """Is a "no" the answer to what stands before it ("A594V: No"), not the start of a statement?"""
+    return bool(re.search(r"[:=?-]\s*$", gap) and re.match(r"\s*(?:$|[,;.)|\n])", said[token.end :]))
+
+
+def _of_another(gap: str) -> bool:
+    """Is a new thing named between a change and what is said: "A594V, polymerase: none"?"""
+    return bool(re.search(r"[,;|]\s*[A-Za-z][A-Za-z ()/-]*:\s*$", gap))
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -835,6 +864,10 @@ def _calls(
                     waiting = []
             case "denying" if len(clause) == 1 and of_resistance:
                 turn("susceptible", token)  # "No"
+            case "denying" if made and last and _is_answer(said, token, said[last.end : token.start]):
+                for entry in made:  # "resistance: No"
+                    if entry.written == made[-1].written:
+                        entry.says, entry.by_noun = "susceptible", False
             case "denying":
                 denying = True
             case "except":
