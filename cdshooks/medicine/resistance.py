@@ -288,9 +288,11 @@ def _lab_calls(results: Sequence[Genotype], resistance: Resistance, drug: str) -
     ]
     for result in results:
         for call in result.reading.calls:
-            if call.drug not in ("", drug) or (not call.drug and not _may_concern(result, resistance, drug)):
+            if call.drug and call.drug == rule.drugs[drug].follows and call.says in ("resistant", "possible"):
+                yield JudgedCall(call, result, "possible")  # of the drug that this one follows
+            elif call.drug not in ("", drug) or (not call.drug and not _may_concern(result, resistance, drug)):
                 continue
-            if call.says == "undetermined":
+            elif call.says == "undetermined":
                 if any(_not_before(other.on, result.on) for other, _ in settled):
                     continue
                 yield JudgedCall(call, result, told[call.says])

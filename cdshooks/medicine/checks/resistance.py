@@ -112,7 +112,7 @@ def _summary(verdict: Verdict, rule: ResistanceRule) -> str:
         if called:
             first = max(called, key=lambda entry: rank(entry.level))
             said = "resistance" if first.call.says == "resistant" else "possible resistance"
-            what = f"{said} to {drug}" if first.call.drug else "resistance without naming a drug"
+            what = f"{said} to {first.call.drug}" if first.call.drug else "resistance without naming a drug"
             return f"laboratory reports {what} ({first.result.when})"
     if earlier := [e for e in verdict.changes if e.denied_by is not None and rank(e.level) >= rank("possible")]:
         old = max(earlier, key=lambda entry: rank(entry.level))
@@ -197,12 +197,15 @@ def _change_line(entry: JudgedChange, drug: str) -> str:
 
 
 def _call_line(entry: JudgedCall, drug: str) -> str:
+    of = entry.call.drug or drug
     said = {
-        "resistant": f"{drug} resistant",
-        "possible": f"possible {drug} resistance",
-        "susceptible": f"{drug} susceptible",
-        "undetermined": f"{drug} not determined",
+        "resistant": f"{of} resistant",
+        "possible": f"possible {of} resistance",
+        "susceptible": f"{of} susceptible",
+        "undetermined": f"{of} not determined",
     }[entry.call.says]
+    if of != drug:
+        said += f", which {drug} follows"
     if not entry.call.drug:
         said = "resistance, no drug named"
     line = f'Laboratory call ({_named(entry.result)}): {said} ("{entry.call.written}").'
