@@ -53,8 +53,8 @@ def contradictions(knowledge: Knowledge) -> list[str]:
 def _unknown_names(knowledge: Knowledge, rules: tuple[RenalDoseRule | DoseRule | CidofovirRule, ...]) -> Iterator[str]:
     """Names in conditions of rules that nothing stands behind: such a row would never apply, and nobody would see."""
     routes = frozenset((*knowledge.routes.by_code.values(), *knowledge.routes.by_text.values()))
-    medicines = knowledge.medicines
-    drugs = medicines.known | frozenset(medicines.classes)
+    medicines, known_drugs = knowledge.medicines, knowledge.medicines.known
+    drugs = known_drugs | frozenset(medicines.classes)
     concepts = knowledge.codes.problem_concepts()
     panels, analytes = knowledge.flowsheet.panels, knowledge.codes.analytes
     yield from (
@@ -66,9 +66,7 @@ def _unknown_names(knowledge: Knowledge, rules: tuple[RenalDoseRule | DoseRule |
     used = [
         ("flowsheet/panels", "drug", name, frozenset(knowledge.codes.drugs)) for p in panels for name in p.with_drugs
     ]
-    used += [
-        ("drugs/others", "drug", name, medicines.known) for listed in medicines.classes.values() for name in listed
-    ]
+    used += [("drugs/others", "drug", name, known_drugs) for listed in medicines.classes.values() for name in listed]
     used += [(knowledge.phases.id, "transplant", name, concepts) for name in knowledge.phases.prophylaxis_window_days]
     switches = knowledge.site.switches.items()
     choices = frozenset(f"{name}: {choice}" for name, switch in switches for choice in switch.choices)

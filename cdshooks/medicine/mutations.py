@@ -14,6 +14,7 @@ from functools import lru_cache
 from importlib.resources.abc import Traversable
 from io import StringIO
 from itertools import product
+from operator import itemgetter
 from statistics import median
 from typing import NamedTuple
 
@@ -169,8 +170,8 @@ def _rows(folder: Traversable, name: str, needed: str) -> list[dict[str, str]]:
     for number, line in enumerate(lines, start=2):
         if len(line) != len(head):
             raise KnowledgeError(f"{place}: row {number}: not as many values as columns; quote commas")
-    columns = [head.index(column) for column in wanted]
-    return [dict(zip(wanted, [line[column] for column in columns], strict=True)) for line in lines]
+    needed_of = itemgetter(*(head.index(column) for column in wanted))
+    return [dict(zip(wanted, needed_of(line), strict=True)) for line in lines]
 
 
 def _protein(row: Mapping[str, str], problems: list[str]) -> Protein:
