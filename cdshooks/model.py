@@ -641,6 +641,7 @@ class Facts:
     serostatus: Serostatus = Serostatus()
     reported: Mapping[str, date] = field(default_factory=dict)  # tests that a report names, with its latest day
     refused: tuple[tuple[ChartOrder, str, str, str], ...] = ()  # (order, drug, what it is called, why not judged)
+    not_for_cmv: tuple[tuple[Prescription, Intent], ...] = ()  # judged orders of other drugs whose words treat CMV
 
     def newest(self, analyte: str) -> Lab | Missing:
         """The newest usable result of an analyte, or why there is none."""

@@ -1,11 +1,15 @@
 """Reading the text of a resistance result: every notation, lists, prose, calls, and what is no finding."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdshooks.medicine.genotype import Lexicon, merged, read_text
 from cdshooks.medicine.knowledge import Knowledge
+from cdshooks.medicine.yaml_file import read_yaml
 from cdshooks.model import Reading
 
 UL97, UL54 = ("UL97",), ("UL54",)
@@ -431,3 +435,32 @@ def test_merging_keeps_what_either_says(lexicon: Lexicon) -> None:
     (change,) = both.changes
     assert (change.inferred, change.mixture, change.share) == (False, "mixture with wild type", "23 %")
     assert merged(read_text("UL97 none detected", lexicon), second).clear == ()
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The table of texts
+
+TEXTS = read_yaml(Path(__file__).parent / "data" / "resistance-texts.yaml")
+
+
+def in_short(reading: Reading) -> list[str]:
+    """A reading as the table writes it."""
+    told = [
+        f"+{c.gene} {c.change}{'~' if c.mixture else ''}{'?' if c.inferred else ''}{f'@{c.share}' if c.share else ''}"
+        for c in reading.changes
+    ]
+    told += [f"-{change.gene} {change.change}" for change in reading.absent]
+    told += [f"{call.drug or 'ANY'}={call.says}" for call in reading.calls]
+    told += [f"clear {gene or 'ALL'}" for gene in reading.clear]
+    told += [f"failed {gene or 'ALL'}" for gene, _ in reading.failed]
+    told += [f"cov {part.gene} {part.first}-{part.last}" for part in reading.covered]
+    return sorted({*told, *(["UNREAD"] if reading.unread else [])})
+
+
+@pytest.mark.parametrize("row", TEXTS, ids=lambda row: f"{row['code']} {row['text'][:50]!r}")
+def test_texts(row: dict[str, Any], lexicon: Lexicon) -> None:
+    code = row["code"]
+    of_gene = (code,) if code.startswith("UL") else ()
+    of_drug = (code,) if code and not of_gene else ()
+    read = read_text(row["text"], lexicon, genes=of_gene, drugs=of_drug, of_resistance=bool(of_drug))
+    assert in_short(read) == row["told"]

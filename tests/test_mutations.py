@@ -137,6 +137,27 @@ def test_the_reference_fits_every_active_substitution(mutations: Mutations) -> N
     assert lengths == {"UL27": 608, "UL51": 157, "UL54": 1242, "UL56": 850, "UL89": 674, "UL97": 707}
 
 
+def test_every_statement_about_the_reference_holds(mutations: Mutations) -> None:
+    """`reference_residue` was computed with another copy of the sequence."""
+    rows = [row for row in table(MAPPINGS / "resistance" / "mutations.csv") if row["reference_residue"]]
+    differing = 0
+    for row in rows:
+        codons = codons_of(row["mutation"])
+        assert codons
+        letter = mutations.proteins[row["gene"]].residues[codons[0] - 1]
+        stated, _, other = row["reference_residue"].partition(":")
+        assert (letter == row["mutation"][0]) == (stated == "match"), row
+        assert not other or other == letter, row
+        differing += bool(other)
+    assert (len(rows), differing) == (1450, 8)
+    active = {
+        (row["gene"], row["mutation"])
+        for row in rows
+        if row["record_status"] == "active" and row["mutation"][1].isdigit()
+    }
+    assert len(active) == 355
+
+
 def test_translation(mutations: Mutations) -> None:
     protein = mutations.proteins["UL97"]
     assert protein.bases[1779:1782] == "GCG"
@@ -223,7 +244,9 @@ def test_a_malformed_row_stops_the_start(column: str, value: str, said: str, fol
         ("interpretation.yaml", "source: c480f-2021", "source: nowhere", "'nowhere'"),
         ("interpretation.yaml", "disclaimer:", "disclaimr:", "unknown key"),
         ("reading.yaml", "72833-7: [UL97]", "72833-7: [UL79]", "gene 'UL79'"),
-        ("reading.yaml", "\nnone: [", "\nnune: [", "unknown key"),
+        ("reading.yaml", "\nnone:\n", "\nnune:\n", "unknown key"),
+        ("interpretation.yaml", "needs: [UL97]  ", "needs: [UL79]  ", "gene 'UL79'"),
+        ("interpretation.yaml", "- [UL97, UL54, UL27]", "- [UL97, UL45, UL27]", "gene 'UL45'"),
         ("reading.yaml", "  foscarnet: [fos", "  foscarnt: [fos", "'foscarnt'"),
         ("reference.csv", "ATG", "ATC", "no coding sequence from start to stop"),
         ("mutations.csv", "gene,mutation,", "gene,change,", "column mutation is missing"),

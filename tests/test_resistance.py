@@ -122,7 +122,8 @@ def test_the_order_inside_a_list_does_not_matter(items: list[str], data: st.Data
     turned = data.draw(st.permutations(items))
     for drug in DRUGS:
         verdicts = [
-            judge_results((result("; ".join(each), knowledge),), knowledge.resistance, drug) for each in (items, turned)
+            judge_results((result("; ".join(each), knowledge),), knowledge.resistance, drug, TODAY)
+            for each in (items, turned)
         ]
         one, other = verdicts
         assert one
@@ -174,9 +175,9 @@ def test_memory_never_drives_a_critical_card(knowledge: Knowledge) -> None:
 
 
 def test_drugs_without_data_have_no_verdict(knowledge: Knowledge) -> None:
-    assert judge_results((), knowledge.resistance, "aciclovir") is None
+    assert judge_results((), knowledge.resistance, "aciclovir", TODAY) is None
     for drug in DRUGS:
-        verdict = judge_results((), knowledge.resistance, drug)
+        verdict = judge_results((), knowledge.resistance, drug, TODAY)
         assert verdict
         assert not verdict.seen
         assert verdict.level == "none"
@@ -194,7 +195,7 @@ def test_levels_have_an_order() -> None:
 def test_a_change_of_unknown_effect_at_a_known_codon_is_possible(kind: str, change: str, knowledge: Knowledge) -> None:
     codons = (0, 0) if kind == "unnamed" else (594, 594)
     reading = Reading(changes=(Change("UL97", change, codons, kind, change),))
-    verdict = judge_results((Genotype("", "x", TODAY, "", reading),), knowledge.resistance, "ganciclovir")
+    verdict = judge_results((Genotype("", "x", TODAY, "", reading),), knowledge.resistance, "ganciclovir", TODAY)
     assert verdict
     assert verdict.level == "possible"
 

@@ -36,7 +36,7 @@ from cdshooks.medicine.rules.monitoring import MonitoringRule, ToxicityRule
 from cdshooks.medicine.rules.reading import JudgementRule, PhaseRule, SiteRule
 from cdshooks.medicine.rules.renal_dose import RenalDoseRule
 from cdshooks.medicine.rules.resistance import ResistanceRule
-from cdshooks.model import Order
+from cdshooks.model import Chart, Order
 from cdshooks.wire.fhir import read_chart
 from cdshooks.wire.hooks import read_call
 
@@ -71,10 +71,19 @@ def ids(knowledge: Knowledge) -> set[str]:
     return filed | named_in_code()
 
 
-def judged_orders(scenario: Scenario, knowledge: Knowledge) -> tuple[Order, ...]:
+def chart_of(scenario: Scenario) -> Chart:
     body = orjson.dumps(render(scenario))
-    call = read_call(scenario.service, body, max_depth=64, max_entries=1000, prefetch_keys={})
-    return interpret(read_chart(call), knowledge, scenario.today, ZoneInfo("UTC")).orders
+    return read_chart(read_call(scenario.service, body, max_depth=64, max_entries=1000, prefetch_keys={}))
+
+
+def judged_orders(scenario: Scenario, knowledge: Knowledge) -> tuple[Order, ...]:
+    return interpret(chart_of(scenario), knowledge, scenario.today, ZoneInfo("UTC")).orders
+
+
+def about_other_drugs(scenario: Scenario, knowledge: Knowledge) -> Iterator[str]:
+    """The ids of the rules on antivirals of other viruses that a call orders."""
+    ordered = frozenset().union(*(knowledge.medicines.of(order.drug) for order in chart_of(scenario).judged))
+    yield from (rule.id for rule in knowledge.not_for_cmv if ordered & knowledge.medicines.members(rule.drugs))
 
 
 def applicable(order: Order, knowledge: Knowledge) -> Iterator[str]:
@@ -124,7 +133,8 @@ def met(judge: Judge, knowledge: Knowledge) -> dict[str, dict[str, list[str]]]:
         for rule in fired:
             found[rule]["fires"].append(scenario.name)
         orders = [order for order in judged_orders(scenario, knowledge) if order.systemic]
-        for rule in {rule for order in orders for rule in applicable(order, knowledge)} - fired:
+        about = {rule for order in orders for rule in applicable(order, knowledge)}
+        for rule in {*about, *about_other_drugs(scenario, knowledge)} - fired:
             found[rule]["quiet"].append(scenario.name)
     return dict(found)
 

@@ -23,6 +23,8 @@ _AMINO_ACIDS = frozenset("ACDEFGHIKLMNPQRSTVWY")
 _LONGEST_TEXT = 20_000  # characters; a report is shorter, and endless text must not cost endless time
 _LIST_TEXT = 300  # characters; a longer text is prose, in which not every word has to be a finding
 _BRIEF_TEXT = 60  # characters in which a word such as "failed" speaks of the test
+_LONGEST_LESSON = 150  # characters of a general statement up to "resistance"
+_LONGEST_EXCHANGE = 30  # characters from a codon to the arrow of its exchange: "codon 594 of UL97: GCG>GTG"
 _SPAN_READ = 20  # codons; a span of more, without "del", is what an assay read
 
 
@@ -82,12 +84,15 @@ _NOTATIONS = {  # in order of precedence
     "frameshift": rf"{_NOT_IN_WORD}{_P}(?P<f_old>{_LETTER})(?P<f1>\d{{1,4}}){_LETTER}?\s?(?i:fs|frame\s?shift)"
     r"(?:(?:\*|X|Ter)\d*)?[)\]]?",
     "deletion": rf"{_NOT_IN_WORD}(?i:del(?:etions?)?|Δ)[\s:.-]*(?i:(?:of|at|in)\s+)?(?i:the\s+)?(?:{_CODON_WORD}\s*)?"
-    rf"(?P<a_old>{_LETTER})?(?P<a1>\d{{1,4}})(?:{_TO}(?P<a_old2>{_LETTER})?(?P<a2>\d{{1,4}}))?(?![A-Za-z0-9%])",
+    rf"(?P<a_old>{_LETTER})?(?P<a1>\d{{1,4}})(?:{_TO}(?P<a_old2>{_LETTER})?(?P<a2>\d{{1,4}}))?(?![A-Za-z0-9%]|\s?(?i:codons|amino|residues|bp|base|nucleotide))",
     "deleted": rf"{_NOT_IN_WORD}{_P}(?P<b_word>{_CODON_WORD}\s*)?(?P<b_old>{_LETTER})?(?P<b1>\d{{1,4}})"
     rf"(?:{_TO}(?P<b_old2>{_LETTER})?(?P<b2>\d{{1,4}}))?\s*-?"
     rf"(?P<b_op>(?i:del(?:etions?|eted|ins[A-Z]*)?|(?:is|are) deleted))[)\]]?{_ENDS}",
     "insertion": rf"{_NOT_IN_WORD}{_P}(?P<i_old>{_LETTER})?(?P<i1>\d{{1,4}})(?:_{_LETTER}?\d{{1,4}})?\s?"
     rf"(?i:ins|dup)[A-Za-z]*[)\]]?{_ENDS}",
+    "worded": rf"{_NOT_IN_WORD}(?P<w_kind>(?i:insertion|frame\s?shift|stop|deletion))"
+    r"(?i:\s+(?:codon|mutation|variant|change))?"
+    rf"\s*(?i:\(|at|in|of)\s*(?:{_CODON_WORD})\s*(?P<w1>\d{{1,4}})\)?{_ENDS}",
     "named": rf"{_NOT_IN_WORD}{_P}(?P<n_old>{_NAMED}|[A-Z])[\s-]?(?P<n1>\d{{1,4}})\s?>?(?P<n_new>{_NAMED}|=|\*)"
     rf"(?P<n_more>(?:\s?/\s?(?:{_NAMED}|[A-Z]{_ENDS}))*)[)\]]?{_ENDS}",
     "letters": rf"{_NOT_IN_WORD}{_P}(?P<o_old>[A-Za-z])(?P<o1>\d{{1,4}})(?:\s?[\[(>])?"
@@ -101,7 +106,7 @@ _NOTATIONS = {  # in order of precedence
     "codon": rf"{_NOT_IN_WORD}(?i:codons?|residues?|amino\s?acids?)\s*(?P<k1>\d{{1,4}})(?![A-Za-z0-9%])",
     "share": r"(?<![\w.])(?P<s>\d{1,3}(?:\.\d+)?)\s?%",
     "wild_mix": r"(?:[/+]|(?i:mixed\s+with|mixture\s+with|and|with|plus))\s*(?i:wt|wild[\s-]?type)(?![A-Za-z0-9])",
-    "break": r"[;\n\r•|]|\.(?=\s|$)",
+    "break": r"[;\n\r•]|\.(?=\s|$)",
 }
 _CHANGES = (
     "dna",
@@ -110,6 +115,7 @@ _CHANGES = (
     "deletion",
     "deleted",
     "insertion",
+    "worded",
     "named",
     "letters",
     "spaced",
@@ -144,6 +150,7 @@ class Lexicon:
     gene: re.Pattern[str]
     noun_of: re.Pattern[str]
     asked: re.Pattern[str]
+    teaches: re.Pattern[str]
     brief: frozenset[str] = field(default_factory=frozenset)
 
     def drugs_in(self, text: str) -> tuple[str, ...]:
@@ -176,6 +183,7 @@ def plain(text: str) -> str:
         text = "".join(char for char in unicodedata.normalize("NFKC", text) if unicodedata.category(char) != "Cf")
         text = re.sub(r"[‐‑‒–—−]", "-", text)  # noqa: RUF001
         text = text.replace("→", ">").replace("∆", "Δ")
+    text = re.sub(r"-+>", ">", text)
     text = re.sub(r"[^\S\n]+", " ", text.replace("\r\n", "\n").replace("\r", "\n"))[:_LONGEST_TEXT]
     return re.sub(r"((?:UL|ul|Ul)\d{2})(?=[A-Z]\d)", r"\1 ", text)
 
@@ -203,6 +211,8 @@ def make_lexicon(rule: ReadingRule, mutations: Mutations, drug_names: Mapping[st
         "mutation": rule.mutation,
         "hedge": rule.hedges,
         "noun": rule.noun,
+        "suspected": rule.suspected,
+        "caveat": rule.caveat,
         "remainder": rule.remainder,
         "listed": rule.listed,
         "except": rule.except_,
@@ -220,7 +230,7 @@ def make_lexicon(rule: ReadingRule, mutations: Mutations, drug_names: Mapping[st
     notations = [
         f"(?P<{kind}>{pattern})" if kind != "break" else f"(?P<break>{pattern})" for kind, pattern in _NOTATIONS.items()
     ]
-    letter = r"(?P<letter>(?<=[:=\s(\-])(?:R|S|I)(?![A-Za-z0-9/.]))"
+    letter = r"(?P<letter>(?<=[:=\s(\-])(?:R|S|I)(?![A-Za-z0-9/]|\.\w))"
     return Lexicon(
         mutations=mutations,
         rule=rule,
@@ -233,6 +243,10 @@ def make_lexicon(rule: ReadingRule, mutations: Mutations, drug_names: Mapping[st
         gene=re.compile(_NOTATIONS["gene"]),
         noun_of=re.compile(rf"[\s-]*(?:{_any_of(rule.noun_of)})"),
         asked=re.compile(rf"(?:{_any_of(rule.asked)})\W*(?:\w+\W+){{0,2}}$"),
+        teaches=re.compile(
+            rf"(?:(?P<these>{_any_of(rule.these)})\s+)?(?:[\w/-]+\s+){{0,2}}?{_any_of(rule.many)}"
+            rf"[^.;\n:]{{0,60}}?{_any_of(rule.teaching)}[^.;\n:]{{0,40}}$"
+        ),
         brief=frozenset(map(_key, rule.brief_undetermined)),
     )
 
@@ -258,7 +272,10 @@ def read_text(
     tokens = [t for t in lexicon.read(said) if brief or _key(t.text) not in lexicon.brief]
     found = Reading()
     heading, coded = genes, bool(genes)
+    prose = len(said) > (_LIST_TEXT if genes or drugs else _BRIEF_TEXT)
     for clause in _clauses(tokens):
+        if any(t.kind == "caveat" for t in clause) and not any(t.kind in _CHANGES for t in clause):
+            continue  # "the absence of mutations does not exclude resistance"
         walk = _Walk(said, lexicon, heading, coded=coded)
         for token in clause:
             walk.take(token)
@@ -266,11 +283,13 @@ def read_text(
         heading = walk.genes
         read = walk.reading()
         of_a_drug = any(token.kind == "drug" for token in clause) or (bool(drugs) and not genes)
-        if of_a_drug:  # then it does not speak of all genes
-            failed = tuple(entry for entry in read.failed if entry[0])
-            read = replace(read, clear=tuple(filter(None, read.clear)), failed=failed)
+        if of_a_drug:  # then it speaks of the genes that it names, not of all, nor of those of an earlier clause
+            told = walk.stated or coded
+            failed = tuple(entry for entry in read.failed if entry[0] and told)
+            read = replace(read, clear=tuple(filter(None, read.clear)) if told else (), failed=failed)
         found = merged(found, read)
-        found = merged(found, _calls(said, clause, lexicon, drugs, heading, of_resistance=of_resistance))
+        calls = _calls(said, clause, lexicon, drugs, heading, of_resistance=of_resistance, prose=prose)
+        found = merged(found, calls)
     found = _without_repetition(_without_empty_calls(found))
     if coded and len(said) <= _LIST_TEXT:
         found = merged(found, Reading(unread=tuple(_left_over(said, tokens))))
@@ -350,7 +369,8 @@ class _Walk:
         self.clear: list[list[str]] = []
         self.failed: list[tuple[str, str]] = []
         self.covered: list[Coverage] = []
-        self.denying = self.noun = self.affirmed = self.listing = self.remainder = self.clear_open = False
+        self.denying = self.noun = self.affirmed = self.listing = self.clear_open = False
+        self.remainder = self.rest = False  # "no other ...", and said of genes besides
         self.of_mutations = False
         self.last: _Token | None = None
 
@@ -361,15 +381,18 @@ class _Walk:
                 self.pending.append(_Mention(token, self.genes, self.stated or self.coded))
         elif handler := getattr(self, f"_{token.kind}", None):
             handler(token, gap)
-        if token.kind != "gene":
+        if token.kind not in ("gene", "range"):
             self.clear_open = token.kind in ("none", "affirmed", "denied", "mutation") and bool(self.clear)
-        self.last = token
+        codons_of_gene = token.kind == "range" and self.last and self.last.kind == "gene"
+        self.last = token._replace(kind="gene") if codons_of_gene else token
 
     def close(self) -> None:
         if self.pending:
             self._flush(self.denying)
         elif self.denying and self.noun and not self.remainder:
             self.clear.append(list(self.genes) or [""])
+        if self.rest and self.stated:  # of a gene in which something was found it does not count
+            self.clear.append(list(self.genes))
 
     def reading(self) -> Reading:
         found = Reading(
@@ -378,12 +401,17 @@ class _Walk:
             covered=tuple(self.covered),
         )
         for mention in self.done:
-            if mention.token.kind != "codon" or self.of_mutations:
+            if mention.token.kind != "codon" or self._is_change(mention.token):
                 found = merged(found, _resolve(mention, self.lexicon))
         if self.affirmed and self.noun and not self.done and not self.clear and not self.listing:
             unnamed = (Change(gene, "unnamed change", (0, 0), "unnamed", "mutation detected") for gene in self.genes)
             found = merged(found, Reading(changes=tuple(unnamed)))
         return found
+
+    def _is_change(self, codon: _Token) -> bool:
+        """Does a bare codon stand for a change: by a word, as the whole answer, or by an arrow behind it?"""
+        behind = self.said[codon.end : codon.end + _LONGEST_EXCHANGE]
+        return self.of_mutations or (self.coded and len(self.said) <= _BRIEF_TEXT) or ">" in behind
 
     def _flush(self, absent: bool) -> None:
         for mention in self.pending:
@@ -393,14 +421,14 @@ class _Walk:
 
     def _nothing_found(self) -> None:
         if self.remainder:
-            self.remainder = False
+            self.remainder, self.rest = False, True
         else:
             self.clear.append(list(self.genes) or [""])
 
     def _gene(self, token: _Token, gap: str) -> None:
         gene = f"UL{token.match['g']}"
         linked = bool(re.search(r"(?:\b(?:in|of|within|for|from)\b(?:\s+the)?|\()\s*$", gap))
-        listed = bool(re.fullmatch(r"\s*(?:gene)?\s*(?:,|/|&|\+|\band\b|\bor\b|,\s*and\b)?\s*", gap))
+        listed = bool(re.fullmatch(r"\s*\)?\s*(?:gene)?\s*(?:,|/|&|\+|\band\b|\bor\b|,\s*and\b)?\s*", gap))
         if self.last and self.last.kind == "gene" and listed:
             self.genes = (*self.genes, gene)
             if self.clear_open:
@@ -423,6 +451,9 @@ class _Walk:
         self.genes, self.stated = (gene,), True
 
     def _denying(self, token: _Token, gap: str) -> None:
+        if self.pending and _is_answer(self.said, token, gap):
+            self._flush(absent=True)
+            return
         if self.pending and not self.denying:
             self._flush(absent=False)
         self.denying, self.noun = True, False
@@ -444,7 +475,7 @@ class _Walk:
     def _affirmed(self, token: _Token, gap: str) -> None:
         if self.pending:
             self._flush(self.denying)
-        elif self.denying and self.noun:
+        elif self.remainder or (self.denying and self.noun):  # "no other mutations detected"
             self._nothing_found()
         elif not self.denying:
             self.affirmed = True
@@ -454,7 +485,7 @@ class _Walk:
 
     def _denied(self, token: _Token, gap: str) -> None:
         if self.pending:
-            self._flush(absent=True)
+            self._flush(absent=not _of_another(gap))
         elif self._more_follows(token):
             self.denying, self.noun = True, True
             return
@@ -465,7 +496,9 @@ class _Walk:
     def _none(self, token: _Token, gap: str) -> None:
         wild = _key(token.text) in {_key(words) for words in self.lexicon.rule.wild_type}
         if self.remainder:
-            self.remainder = False
+            self.remainder, self.rest = False, True
+        elif self.pending and _of_another(gap):
+            self._flush(absent=False)
         elif self.pending:
             self._flush(absent=not (wild and "," in gap))
         elif self._more_follows(token):
@@ -529,6 +562,22 @@ class _Walk:
         found = re.match(r"\s*(?:\)|,)?\s*(?:of|in|for)?\s*(?:the\s+)?", self.said[token.end :])
         match = self.lexicon.gene.match(self.said, token.end + (found.end() if found else 0))
         return (f"UL{match['g']}",) if match else ()
+
+
+def _teaches(before: str, lexicon: Lexicon) -> bool:
+    """Does a text up to "resistance" speak of mutations in general, not of those of this virus?"""
+    found = list(lexicon.teaches.finditer(before[-_LONGEST_LESSON:]))
+    return bool(found) and not found[-1]["these"]
+
+
+def _is_answer(said: str, token: _Token, gap: str) -> bool:
+    """Is a "no" the answer to what stands before it ("A594V: No"), not the start of a statement?"""
+    return bool(re.search(r"[:=?-]\s*$", gap) and re.match(r"\s*(?:$|[,;.)|\n])", said[token.end :]))
+
+
+def _of_another(gap: str) -> bool:
+    """Is a new thing named between a change and what is said: "A594V, polymerase: none"?"""
+    return bool(re.search(r"[,;|]\s*[A-Za-z][A-Za-z ()/-]*:\s*$", gap))
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -683,9 +732,11 @@ def _at_codon(mention: _Mention, lexicon: Lexicon, codon: int) -> Reading:
 
 
 def _other_kind(mention: _Mention, lexicon: Lexicon, written: str) -> Reading:
-    """Deletions, insertions and frameshifts."""
+    """Deletions, insertions, frameshifts, and stops in words."""
     match, kind = mention.token.match, mention.token.kind
-    prefix = {"frameshift": "f", "deletion": "a", "deleted": "b", "insertion": "i"}[kind]
+    prefix = {"frameshift": "f", "deletion": "a", "deleted": "b", "insertion": "i", "worded": "w"}[kind]
+    if kind == "worded":
+        kind = re.sub(r"\s", "", match["w_kind"].lower())
     first = int(match[f"{prefix}1"])
     parts = match.groupdict()
     last = int(parts.get(f"{prefix}2") or first)
@@ -703,6 +754,9 @@ def _other_kind(mention: _Mention, lexicon: Lexicon, written: str) -> Reading:
         return Reading(unread=(f'"{written}" could not be read: {why}',))
     if kind in ("deletion", "deleted") and "ins" not in (parts["b_op"] or "").lower():
         return Reading((_deletion(gene, first, last, written, inferred=inferred),))
+    if kind == "stop":
+        name = f"{lexicon.mutations.proteins[gene].residues[first - 1]}{first}*"
+        return Reading((Change(gene, name, (first, first), "stop", written, inferred=inferred),))
     word = {"frameshift": "frameshift", "insertion": "insertion"}.get(kind, "insertion")
     return Reading((Change(gene, f"codon {first} {word}", (first, last), word, written, inferred=inferred),))
 
@@ -738,14 +792,16 @@ def _calls(
     genes: tuple[str, ...],
     *,
     of_resistance: bool,
+    prose: bool,
 ) -> Reading:
-    """What a clause says of drugs."""
+    """What a clause says of drugs. In `prose` a sentence may teach of mutations in general."""
     made: list[_Said] = []
     waiting: list[str] = []  # drugs named and not yet judged
     open_call: _Said | None = None
     denying = hedging = False
     has_drug = any(token.kind == "drug" for token in clause)
     has_change = any(token.kind in (*_CHANGES, "codon", "listed") for token in clause)
+    settled = has_change or any(token.kind in ("affirmed", "denied", "denying", "none") for token in clause)
     last: _Token | None = None
 
     def assign(says: str, token: _Token, *, by_noun: bool = False) -> None:
@@ -801,6 +857,8 @@ def _calls(
                     made.append(replace(open_call, drug=drug))
                 else:
                     waiting.append(drug)
+            case "resistant" | "possible" | "noun" if prose and not settled and _teaches(said[: token.end], lexicon):
+                pass
             case "resistant" | "possible" | "susceptible":
                 said_so: str = token.kind
                 if denying:
@@ -814,6 +872,8 @@ def _calls(
                     says = "susceptible" if denying else "possible" if hedging else "resistant"
                     assign(says, token, by_noun=not denying)
                     hedging = False
+            case "suspected":
+                made = [entry for entry in made if not entry.by_noun]
             case "hedge":
                 hedging = True
             case "undetermined":
@@ -835,6 +895,10 @@ def _calls(
                     waiting = []
             case "denying" if len(clause) == 1 and of_resistance:
                 turn("susceptible", token)  # "No"
+            case "denying" if made and last and _is_answer(said, token, said[last.end : token.start]):
+                for entry in made:  # "resistance: No"
+                    if entry.written == made[-1].written:
+                        entry.says, entry.by_noun = "susceptible", False
             case "denying":
                 denying = True
             case "except":

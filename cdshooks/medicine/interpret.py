@@ -20,6 +20,7 @@ from cdshooks.medicine.orders import (
     short,
     starts_on,
     texts_of,
+    treats_cmv,
 )
 from cdshooks.medicine.phase import phase_assumed
 from cdshooks.medicine.results import UNCODED, AnalyteResults, TestResults
@@ -78,6 +79,7 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, *, 
         incomplete=chart.incomplete,
         context=(*_orders(filter(is_order, chart.drafts), chart, knowledge, zone, [], draft=True), *active),
         problem_gaps=chart.event_gaps,
+        not_for_cmv=tuple(_not_for_cmv(chart, knowledge, zone)),
     )
     if not judged and not whole:
         nothing = Missing(Why.NOT_SENT)
@@ -218,6 +220,17 @@ def _prescriptions(
                 ends=ends_on(order, zone),
                 order=order,
             )
+
+
+def _not_for_cmv(chart: Chart, knowledge: Knowledge, zone: tzinfo) -> Iterable[tuple[Prescription, Intent]]:
+    """Orders judged of antivirals of other viruses that say that they treat CMV, each once."""
+    orders = [(order, OrderState.DRAFT) for order in chart.judged if is_order(order)]
+    for prescription in _prescriptions(orders, chart.patient_id, knowledge, zone) if knowledge.not_for_cmv else ():
+        for rule in knowledge.not_for_cmv:
+            if prescription.systemic and prescription.drug in knowledge.medicines.members(rule.drugs):
+                intent = treats_cmv(prescription.order, rule.other_viruses, knowledge)
+                if intent:
+                    yield prescription, intent
 
 
 # --------------------------------------------------------------------------------------------------------------------

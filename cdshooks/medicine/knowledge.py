@@ -13,7 +13,7 @@ from cdshooks.medicine.genotype import Lexicon
 from cdshooks.medicine.medicines import Medicines
 from cdshooks.medicine.mutations import Mutations
 from cdshooks.medicine.rules import CareRule, Rule
-from cdshooks.medicine.rules.advice import Advice, DurationRule, ResponseRule
+from cdshooks.medicine.rules.advice import Advice, DurationRule, NotForCmvRule, ResponseRule
 from cdshooks.medicine.rules.dose import CidofovirRule, DoseRule
 from cdshooks.medicine.rules.entries import Cite, Source
 from cdshooks.medicine.rules.flowsheet import FlowsheetRule
@@ -86,6 +86,7 @@ class Knowledge:
     pregnancy: tuple[PregnancyRule, ...]
     immunosuppression: tuple[ImmunosuppressionRule, ...]
     indication: tuple[Advice, ...]
+    not_for_cmv: tuple[NotForCmvRule, ...]
     response: ResponseRule
     duration: DurationRule
     serostatus: SerostatusRule
@@ -109,6 +110,7 @@ class Knowledge:
         lengths = self.duration
         course: tuple[Rule, ...] = (
             *self.indication,
+            *self.not_for_cmv,
             self.response,
             *self.response.definitions,
             *lengths.courses,

@@ -53,8 +53,8 @@ def contradictions(knowledge: Knowledge) -> list[str]:
 def _unknown_names(knowledge: Knowledge, rules: tuple[RenalDoseRule | DoseRule | CidofovirRule, ...]) -> Iterator[str]:
     """Names in conditions of rules that nothing stands behind: such a row would never apply, and nobody would see."""
     routes = frozenset((*knowledge.routes.by_code.values(), *knowledge.routes.by_text.values()))
-    medicines = knowledge.medicines
-    drugs = medicines.known | frozenset(medicines.classes)
+    medicines, known_drugs = knowledge.medicines, knowledge.medicines.known
+    drugs = known_drugs | frozenset(medicines.classes)
     concepts = knowledge.codes.problem_concepts()
     panels, analytes = knowledge.flowsheet.panels, knowledge.codes.analytes
     yield from (
@@ -66,9 +66,7 @@ def _unknown_names(knowledge: Knowledge, rules: tuple[RenalDoseRule | DoseRule |
     used = [
         ("flowsheet/panels", "drug", name, frozenset(knowledge.codes.drugs)) for p in panels for name in p.with_drugs
     ]
-    used += [
-        ("drugs/others", "drug", name, medicines.known) for listed in medicines.classes.values() for name in listed
-    ]
+    used += [("drugs/others", "drug", name, known_drugs) for listed in medicines.classes.values() for name in listed]
     used += [(knowledge.phases.id, "transplant", name, concepts) for name in knowledge.phases.prophylaxis_window_days]
     switches = knowledge.site.switches.items()
     choices = frozenset(f"{name}: {choice}" for name, switch in switches for choice in switch.choices)
@@ -224,6 +222,9 @@ def _unknown_in_resistance(knowledge: Knowledge) -> Iterator[str]:
     for gene in (*genes, *(gene for assay in reading.assays for gene in assay.covers)):
         if gene not in knowledge.resistance.mutations.proteins:
             yield f"mappings/resistance/reading.yaml: gene {gene!r} is not in reference.csv; mend the name"
+    for table in knowledge.renal_dose:
+        if table.escalation and table.escalation.gene not in knowledge.resistance.mutations.proteins:
+            yield f"mappings: rule {table.id}: gene {table.escalation.gene!r} is not in reference.csv; mend the name"
     for assay in reading.assays:
         if assay.cite.source not in knowledge.sources:
             yield f"mappings/resistance/reading.yaml: assays: source {assay.cite.source!r} is unknown; mend the name"
@@ -253,6 +254,7 @@ def _unknown_in_advice(knowledge: Knowledge) -> Iterator[str]:
         used += [(row.id, "route", name, routes) for name in (*when.routes, *when.treated_routes)]
         used += [(row.id, "test", name, tests | analytes) for name in row.proposes]
         used += [(row.id, "illness", name, frozenset({"cmv", *knowledge.phases.indications})) for name in when.against]
+    used += [(rule.id, "drug", name, drugs) for rule in knowledge.not_for_cmv for name in rule.drugs]
     for course in lengths.courses:
         used += [(course.id, "drug", name, antivirals) for name in course.drugs]
         used += [(course.id, "problem", name, concepts) for name in (*course.problems, *course.also)]

@@ -23,7 +23,7 @@ from cdshooks.medicine.medicines import make_medicines
 from cdshooks.medicine.mutations import load_mutations
 from cdshooks.medicine.overlay import Overlay
 from cdshooks.medicine.rules import KINDS, FiledRule
-from cdshooks.medicine.rules.advice import DurationRule, IndicationRule, ResponseRule
+from cdshooks.medicine.rules.advice import DurationRule, IndicationRule, NotForCmvRule, ResponseRule
 from cdshooks.medicine.rules.dose import CidofovirRule, DoseRule
 from cdshooks.medicine.rules.entries import Source
 from cdshooks.medicine.rules.flowsheet import FlowsheetRule
@@ -111,6 +111,7 @@ def load_knowledge(folder: Traversable | None = None, overlay: Path | None = Non
         pregnancy=tuple(rule for rule in rules if isinstance(rule, PregnancyRule)),
         immunosuppression=tuple(rule for rule in rules if isinstance(rule, ImmunosuppressionRule)),
         indication=tuple(row for rule in rules if isinstance(rule, IndicationRule) for row in rule.advice),
+        not_for_cmv=tuple(rule for rule in rules if isinstance(rule, NotForCmvRule)),
         response=response,
         duration=duration,
         serostatus=serostatus,

@@ -14,6 +14,7 @@ from functools import lru_cache
 from importlib.resources.abc import Traversable
 from io import StringIO
 from itertools import product
+from operator import itemgetter
 from statistics import median
 from typing import NamedTuple
 
@@ -169,8 +170,8 @@ def _rows(folder: Traversable, name: str, needed: str) -> list[dict[str, str]]:
     for number, line in enumerate(lines, start=2):
         if len(line) != len(head):
             raise KnowledgeError(f"{place}: row {number}: not as many values as columns; quote commas")
-    columns = [head.index(column) for column in wanted]
-    return [dict(zip(wanted, [line[column] for column in columns], strict=True)) for line in lines]
+    needed_of = itemgetter(*(head.index(column) for column in wanted))
+    return [dict(zip(wanted, needed_of(line), strict=True)) for line in lines]
 
 
 def _protein(row: Mapping[str, str], problems: list[str]) -> Protein:
@@ -304,7 +305,11 @@ def _unknown(rule: ResistanceRule, proteins: Mapping[str, Protein]) -> Iterator[
     """Genes, drugs and changes in interpretation.yaml that nothing stands behind."""
     place = "mappings/resistance/interpretation.yaml"
     used_genes: list[tuple[str, Iterable[str]]] = [
-        *((f"drugs.{name}", (*drug.genes, *drug.asks, *drug.asks_always)) for name, drug in rule.drugs.items()),
+        *(
+            (f"drugs.{name}", (*drug.genes, *drug.needs, *drug.asks, *drug.asks_always))
+            for name, drug in rule.drugs.items()
+        ),
+        ("coverage.panels", [gene for panel in rule.coverage.panels for gene in panel]),
         ("overrides", [entry.gene for entry in rule.overrides]),
         ("polymorphisms", rule.polymorphisms),
         ("defaults", [entry.gene for entry in rule.defaults]),

@@ -12,7 +12,7 @@ from cdshooks.medicine.codes import Codes
 from cdshooks.medicine.dates import day_of
 from cdshooks.medicine.dosage import read_regimen
 from cdshooks.medicine.knowledge import Knowledge, Routes
-from cdshooks.medicine.phase import indication_said, phase_said
+from cdshooks.medicine.phase import indication_said, phase_said, says
 from cdshooks.model import ChartOrder, Concept, Intent, Order, Phase, Product, Regimen, Unread
 
 FINISHED = frozenset({"stopped", "completed", "ended"})
@@ -124,6 +124,18 @@ def intent_said(chart: ChartOrder, knowledge: Knowledge) -> Intent:
         if any(name in disease for name, _, _ in knowledge.codes.concepts(reason)):
             return Intent(Phase.TREATMENT, "assumed", f"ordered for {short(_first_words(reason))}")
     return Intent(None, "unknown", "")
+
+
+def treats_cmv(chart: ChartOrder, other_viruses: tuple[str, ...], knowledge: Knowledge) -> Intent | None:
+    """The intent of an order that by its own words treats CMV and is for no other virus; else None."""
+    texts = [text for _, text in texts_of(chart) if text]
+    if says(texts, other_viruses, knowledge.phases):
+        return None
+    intent, groups = intent_said(chart, knowledge), knowledge.codes.groups
+    disease = groups["cmv_disease"] | groups["cmv_viraemia"]
+    coded = any(name in disease for reason in chart.reasons for name, _, _ in knowledge.codes.concepts(reason))
+    named = coded or says(texts, knowledge.phases.cmv_words, knowledge.phases)
+    return intent if named and intent.phase is Phase.TREATMENT else None
 
 
 def _first_words(concept: Concept) -> str:

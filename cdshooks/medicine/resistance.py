@@ -51,6 +51,7 @@ class Verdict:
     together: tuple[str, ...] = ()  # changes that count together, in words
     together_level: Level = "none"
     unsettled: tuple[tuple[Genotype, str], ...] = ()  # not read, not determined, not covered
+    not_reported: tuple[str, ...] = ()  # genes that matter for the drug and that no result tells of
     cites: tuple[Cite, ...] = ()
 
     @property
@@ -69,7 +70,7 @@ def worst(levels: Iterable[Level]) -> Level:
     return max(levels, key=rank, default="none")
 
 
-def judge(results: Sequence[Genotype], resistance: Resistance, ordered: str) -> Verdict | None:
+def judge(results: Sequence[Genotype], resistance: Resistance, ordered: str, today: date) -> Verdict | None:
     """The verdict on an ordered drug; None for one that no resistance data are about."""
     rule = resistance.rule
     drug = rule.data_drug(ordered)
@@ -86,6 +87,12 @@ def judge(results: Sequence[Genotype], resistance: Resistance, ordered: str) -> 
             together_level,
         )
     )
+    beside, not_reported = _not_reported(results, resistance, drug, today)
+    unsettled = tuple(dict.fromkeys(_unsettled(results, resistance, drug, level, calls)))
+    if beside and not _settled(level, calls):
+        told = " and ".join(sorted(_genes_told(results)))
+        why = f"{' and '.join(not_reported)} not reported, only {told}: resistance to {drug} is not excluded"
+        unsettled = (*unsettled, (beside, why))
     return Verdict(
         drug=drug,
         level=level,
@@ -99,7 +106,8 @@ def judge(results: Sequence[Genotype], resistance: Resistance, ordered: str) -> 
         calls=calls,
         together=together,
         together_level=together_level,
-        unsettled=tuple(dict.fromkeys(_unsettled(results, resistance, drug, level, calls))),
+        unsettled=unsettled,
+        not_reported=not_reported,
         cites=cites,
     )
 
@@ -280,9 +288,11 @@ def _lab_calls(results: Sequence[Genotype], resistance: Resistance, drug: str) -
     ]
     for result in results:
         for call in result.reading.calls:
-            if call.drug not in ("", drug) or (not call.drug and not _may_concern(result, resistance, drug)):
+            if call.drug and call.drug == rule.drugs[drug].follows and call.says in ("resistant", "possible"):
+                yield JudgedCall(call, result, "possible")  # of the drug that this one follows
+            elif call.drug not in ("", drug) or (not call.drug and not _may_concern(result, resistance, drug)):
                 continue
-            if call.says == "undetermined":
+            elif call.says == "undetermined":
                 if any(_not_before(other.on, result.on) for other, _ in settled):
                     continue
                 yield JudgedCall(call, result, told[call.says])
@@ -325,7 +335,7 @@ def _unsettled(
             concerns = gene in entry.genes if gene else _may_concern(result, resistance, drug)
             if concerns and not _read_since(results, result, gene, entry.genes, drug):
                 yield result, f"{gene or 'resistance'} not determined ({words})"
-    if rank(level) >= rank("low") or any(c.call.says in ("resistant", "susceptible") for c in calls):
+    if _settled(level, calls):
         return
     for gene, codons in entry.asks.items():
         found = [part for result in results for part in result.reading.covered if part.gene == gene]
@@ -343,6 +353,39 @@ def _unsettled(
                 silent[0],
                 f"it does not say which codons of {gene} were read, codon {missed} may be missing: {open_end}",
             )
+
+
+def _settled(level: Level, calls: Sequence[JudgedCall]) -> bool:
+    """Is resistance found, or has the laboratory spoken on the drug itself? Then nothing hangs on what was read."""
+    return rank(level) >= rank("low") or any(c.call.says in ("resistant", "susceptible") for c in calls)
+
+
+def _not_reported(
+    results: Sequence[Genotype], resistance: Resistance, drug: str, today: date
+) -> tuple[Genotype | None, tuple[str, ...]]:
+    """(a current result of a panel, genes of it that the drug needs and that no result tells of)."""
+    rule = resistance.rule
+    told = _genes_told(results)
+    if "" in told:
+        return None, ()
+    for panel in rule.coverage.panels:
+        absent = tuple(gene for gene in rule.drugs[drug].needs if gene in panel and gene not in told)
+        for result in results if absent else ():
+            current = result.on is None or (today - result.on).days <= rule.coverage.current_days
+            if current and set(_genes_told([result])) & set(panel):
+                return result, absent
+    return None, ()
+
+
+def _genes_told(results: Sequence[Genotype]) -> tuple[str, ...]:
+    """The genes that results tell of or were asked for, each once; "" where one speaks of all without a name."""
+    told: list[str] = []
+    for result in results:
+        reading = result.reading
+        told += [*result.genes, *(change.gene for change in (*reading.changes, *reading.absent))]
+        told += [part.gene for part in reading.covered]
+        told += [gene for gene in (*reading.clear, *(gene for gene, _ in reading.failed)) if gene or not result.genes]
+    return tuple(dict.fromkeys(told))
 
 
 def _is_clear(result: Genotype, gene: str, resistance: Resistance, drug: str) -> bool:

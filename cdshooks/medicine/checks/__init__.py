@@ -58,7 +58,7 @@ LINES: tuple[Callable[[Case], Iterable[str]], ...] = (pregnancy.lines,)  # said 
 
 def run(facts: Facts, knowledge: Knowledge) -> tuple[tuple[Finding, ...], tuple[tuple[str, Exception], ...]]:
     """(findings, failures). A check that raises costs only itself: the others report, and a card names the gap."""
-    findings = list(data_quality.check_call(facts, knowledge))
+    findings = [*data_quality.check_call(facts, knowledge), *indication.check_call(facts, knowledge)]
     failures: list[tuple[str, Exception]] = []
     every = [(case, CHECKS) for case in cases(facts, knowledge)]
     every += [(case, LOCAL_CHECKS) for case in local_cases(facts, knowledge)]

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cdshooks.medicine.case import Case, medicines_gap
+from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.orders import intent_said, texts_of
 from cdshooks.medicine.phase import says
 from cdshooks.medicine.rules.advice import Advice, Situation
 from cdshooks.medicine.therapy import Therapy, days_of, therapies
 from cdshooks.medicine.viral_load import Series, all_series, log_change, significant, starting_value
-from cdshooks.model import Finding, Indicator, Lab, LabRequest, Missing, OrderState, Phase, Said, Serostatus, Why
+from cdshooks.model import Facts, Finding, Indicator, Lab, LabRequest, Missing, OrderState, Phase, Said, Serostatus, Why
 
 _INDICATORS = {"info": Indicator.INFO, "warning": Indicator.WARNING, "critical": Indicator.CRITICAL}
 _NOW = (OrderState.DRAFT, OrderState.RUNNING)
@@ -58,6 +59,25 @@ def check(case: Case) -> Iterator[Finding]:
             ),
             cites=[advice.cite for advice in gaps.values()],
         )
+
+
+def check_call(facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
+    """Findings about orders that are no orders of ours, but that by their own words treat CMV with the wrong drug."""
+    for prescription, intent in facts.not_for_cmv:
+        for rule in knowledge.not_for_cmv:
+            if prescription.drug in knowledge.medicines.members(rule.drugs):
+                title = knowledge.medicines.title(prescription.drug)
+                yield Finding(
+                    topic="indication",
+                    indicator=_INDICATORS[rule.indicator],
+                    rules=(rule.id,),
+                    order=prescription.order,
+                    drug=title,
+                    summary=f"{title.capitalize()}{rule.summary}",
+                    because=(*rule.because, f"Purpose: treatment, {intent.basis}, because {intent.because}."),
+                    citations=(knowledge.citation(rule.cite),),
+                    intent=intent,
+                )
 
 
 def _look(case: Case) -> _Seen:
@@ -124,9 +144,6 @@ def _conditions(when: Situation, seen: _Seen, held: _Held) -> Iterator[bool]:
         yield bool(says(seen.texts, when.words, case.knowledge.phases))
     if when.no_words:
         yield not says(seen.texts, when.no_words, case.knowledge.phases)
-    if when.listed:
-        on_list = [p for p in facts.prescriptions if p.state is OrderState.RUNNING and p.order is not case.order.chart]
-        yield bool(on_list) or any(not order.draft for order in facts.context)
     if when.with_drugs:
         yield bool(seen.medicines & case.knowledge.medicines.members(when.with_drugs))
     if when.without_drugs:
@@ -293,6 +310,7 @@ def _ordered_for_cmv(when: Situation, seen: _Seen) -> bool:
         concept in disease
         for p in case.facts.prescriptions
         if p.drug in drugs and p.systemic and p.state in _NOW
+        if all(p.order is not named.order for named, _ in case.facts.not_for_cmv)  # has a card of its own
         for reason in p.order.reasons
         for concept, _, _ in case.knowledge.codes.concepts(reason)
     )

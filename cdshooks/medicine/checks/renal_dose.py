@@ -12,6 +12,7 @@ from cdshooks.medicine.compare import Comparison, compare, in_table_unit, likely
 from cdshooks.medicine.kidney import Kidney
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.propose import proposal
+from cdshooks.medicine.resistance import judge, rank
 from cdshooks.medicine.rules.renal_dose import Band, DialysisRow, RenalDoseRule, TableRegimen, Variant
 from cdshooks.medicine.serostatus import in_words
 from cdshooks.model import Facts, Finding, Indicator, Missing, Order, Phase, Proposal, Regimen
@@ -68,6 +69,21 @@ class _Judged:
         return in_unit is not None and any(
             compare(in_unit, r, judging.phase, tolerance).fits for r in protocol.regimens
         )
+
+    def escalated_against(self, judging: Comparison) -> tuple[str, ...]:
+        """The changes against which specialists give this larger dose; () where it is no such case."""
+        rule, order, kidney = self.table.escalation, self.order, self.kidney
+        if rule is None or not judging.too_much or judging.interval_differs or order.intent.phase != rule.phase:
+            return ()
+        if judging.high > rule.times * (1 + judging.tolerance) or kidney.dialysis or kidney.moving == "rising":
+            return ()
+        verdict = judge(self.facts.genotypes, self.knowledge.resistance, order.product.drug, self.facts.today)
+        if verdict is None or verdict.level != rule.level or rank(verdict.earlier) > rank(rule.level):
+            return ()
+        found = [entry for entry in verdict.changes if rank(entry.level) >= rank("possible")]
+        if any(entry.change.gene != rule.gene for entry in found):
+            return ()
+        return tuple(entry.change.name for entry in found)
 
     def expected(self, row: Band | DialysisRow | Variant, *, first_only: bool = False) -> str:
         """The regimens of a row in words, for the phases in question."""
@@ -254,6 +270,9 @@ def _verdict(case: _Judged, row: Band | DialysisRow, comparisons: tuple[Comparis
     if case.allowed_by_protocol(judging):
         yield _by_protocol(case, row, judging)
         return
+    if against := case.escalated_against(judging):
+        yield _by_specialist(case, row, judging, against)
+        return
     strong = judging.too_much and judging.high >= 1 + case.knowledge.judgement.strong
     base = case.finding(
         row,
@@ -279,6 +298,16 @@ def _by_protocol(case: _Judged, row: Band | DialysisRow, judging: Comparison) ->
     summary = f" follows a site's protocol; the label has {judging.expected.regimen.wording}"
     found = case.finding(row, Indicator.INFO, summary, protocol.says, *_lines(case, (judging,)))
     return replace(found, citations=(*found.citations, case.knowledge.citation(protocol.cite)))
+
+
+def _by_specialist(case: _Judged, row: Band | DialysisRow, judging: Comparison, against: tuple[str, ...]) -> Finding:
+    """More than the label has, against resistance of a level for which specialists do so: a warning, no suggestion."""
+    rule = case.table.escalation
+    assert rule is not None  # noqa: S101 - asked before
+    what = f"{rule.level}-level resistance ({', '.join(against[:2])})"
+    summary = f" is above the label's {judging.expected.regimen.wording}; for {what} a specialist's option"
+    found = case.finding(row, Indicator.WARNING, summary, rule.says, *_lines(case, (judging,)))
+    return replace(found, citations=(*found.citations, case.knowledge.citation(rule.cite)))
 
 
 def _variant(case: _Judged, row: Band | DialysisRow, variant: Variant) -> Finding:

@@ -22,7 +22,7 @@ def check(case: Case) -> Iterator[Finding]:
     order, facts, resistance = case.order, case.facts, case.knowledge.resistance
     if order.indication != "cmv":
         return
-    verdict = judge(facts.genotypes, resistance, order.product.drug)
+    verdict = judge(facts.genotypes, resistance, order.product.drug, facts.today)
     if verdict is None:
         return
     if not facts.genotypes:
@@ -112,7 +112,7 @@ def _summary(verdict: Verdict, rule: ResistanceRule) -> str:
         if called:
             first = max(called, key=lambda entry: rank(entry.level))
             said = "resistance" if first.call.says == "resistant" else "possible resistance"
-            what = f"{said} to {drug}" if first.call.drug else "resistance without naming a drug"
+            what = f"{said} to {first.call.drug}" if first.call.drug else "resistance without naming a drug"
             return f"laboratory reports {what} ({first.result.when})"
     if earlier := [e for e in verdict.changes if e.denied_by is not None and rank(e.level) >= rank("possible")]:
         old = max(earlier, key=lambda entry: rank(entry.level))
@@ -127,6 +127,10 @@ def _summary(verdict: Verdict, rule: ResistanceRule) -> str:
         return f"{drug} resistance not determined ({called[0].result.when})"
     if verdict.unsettled:
         result, why = verdict.unsettled[0]
+        if why.endswith("not excluded") and "not reported" in why:
+            return (
+                f"{drug} resistance is not excluded, {' and '.join(verdict.not_reported)} not reported ({result.when})"
+            )
         if why.endswith("not excluded"):
             return f"{drug} resistance is not excluded, codons not read ({result.when})"
         if "not determined" in why and len(why) <= 60:
@@ -193,12 +197,15 @@ def _change_line(entry: JudgedChange, drug: str) -> str:
 
 
 def _call_line(entry: JudgedCall, drug: str) -> str:
+    of = entry.call.drug or drug
     said = {
-        "resistant": f"{drug} resistant",
-        "possible": f"possible {drug} resistance",
-        "susceptible": f"{drug} susceptible",
-        "undetermined": f"{drug} not determined",
+        "resistant": f"{of} resistant",
+        "possible": f"possible {of} resistance",
+        "susceptible": f"{of} susceptible",
+        "undetermined": f"{of} not determined",
     }[entry.call.says]
+    if of != drug:
+        said += f", which {drug} follows"
     if not entry.call.drug:
         said = "resistance, no drug named"
     line = f'Laboratory call ({_named(entry.result)}): {said} ("{entry.call.written}").'
@@ -242,7 +249,7 @@ def _options(case: Case, verdict: Verdict) -> Iterator[str]:
     for drug, option in rule.options.drugs.items():
         if drug == verdict.drug:
             continue
-        other = judge(case.facts.genotypes, case.knowledge.resistance, drug)
+        other = judge(case.facts.genotypes, case.knowledge.resistance, drug, case.facts.today)
         level = max((other.level, other.earlier), key=rank) if other else "none"
         if rank(level) >= rank("low"):
             yield f"{drug}: avoid, this genotype resists it ({level})."
@@ -250,7 +257,10 @@ def _options(case: Case, verdict: Verdict) -> Iterator[str]:
         said = {"possible": "possible resistance", "unknown": "effect of the genotype not known"}.get(level, "")
         if not said:
             said = "nothing in this genotype speaks against it"
-            said += "" if other and other.seen else " (no change in its genes is reported)"
+            if other and other.not_reported:
+                said += f" ({' and '.join(other.not_reported)} not reported)"
+            elif not (other and other.seen):
+                said += " (no change in its genes is reported)"
         remarks = [option.says, *_patient(case, option)]
         if option.not_with == case.order.product.drug:
             remarks.append(f"never together with {option.not_with}")

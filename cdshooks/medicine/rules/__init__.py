@@ -10,6 +10,7 @@ from cdshooks.medicine.rules.advice import (
     DurationRule,
     EndOfTreatment,
     IndicationRule,
+    NotForCmvRule,
     ProphylaxisLength,
     ResponseRule,
     SecondaryProphylaxis,
@@ -34,7 +35,7 @@ DrugRule = (
     | DuplicateRule
 )
 CareRule = AllergyRule | SafetyRule | PregnancyRule | ImmunosuppressionRule
-AdviceRule = IndicationRule | ResponseRule | DurationRule
+AdviceRule = IndicationRule | NotForCmvRule | ResponseRule | DurationRule
 FiledRule = DrugRule | CareRule | AdviceRule  # a file in mappings/rules/
 KINDS: dict[str, type[FiledRule]] = {
     "renal-dose": RenalDoseRule,
@@ -50,9 +51,10 @@ KINDS: dict[str, type[FiledRule]] = {
     "pregnancy": PregnancyRule,
     "immunosuppression": ImmunosuppressionRule,
     "indication": IndicationRule,
+    "not-for-cmv": NotForCmvRule,
     "response": ResponseRule,
     "duration": DurationRule,
 }
-Row = Advice | Definition | CourseLength | ProphylaxisLength | SecondaryProphylaxis | EndOfTreatment
+Row = Advice | NotForCmvRule | Definition | CourseLength | ProphylaxisLength | SecondaryProphylaxis | EndOfTreatment
 StandingRule = KidneyRule | JudgementRule | PhaseRule | SiteRule | ResistanceRule | ResponseRule
 Rule = DrugRule | CareRule | StandingRule | Row  # what stands behind cards

@@ -21,7 +21,6 @@ class Situation(Entry):
     no_words: tuple[str, ...] = ()
     with_drugs: tuple[str, ...] = ()  # at least one drafted or running
     without_drugs: tuple[str, ...] = ()
-    listed: StrictBool = False  # the medication list holds something
     routes: tuple[str, ...] = ()
     serostatus: tuple[Literal["D+/R-", "D+/R+", "D-/R+", "D-/R-", "R+", "R-", "D-"], ...] = ()  # R+: whatever the donor
     dnaemia: Literal["", "significant"] = ""
@@ -71,6 +70,21 @@ class IndicationRule(Entry):
     id: str
     title: str
     advice: tuple[Advice, ...]
+
+
+class NotForCmvRule(Entry):
+    """Antivirals of other viruses: an order of one that by its own words treats CMV is named, any other is not ours."""
+
+    kind: Literal["not-for-cmv"]
+    id: str
+    title: str
+    drugs: tuple[str, ...]  # or classes of other_drugs.yaml
+    other_viruses: tuple[str, ...]  # an order with one of these words is for that virus
+    indicator: Literal["info", "warning"]
+    summary: Annotated[str, Field(min_length=1, max_length=80)]  # follows the drug's name
+    because: tuple[str, ...]
+    reviewed: str
+    cite: Cite
 
 
 class PerUnit(Entry):

@@ -7,6 +7,7 @@ from pydantic import Field, StrictBool, model_validator
 
 from cdshooks.medicine.dosage import regimen_wording
 from cdshooks.medicine.rules.entries import _HOURS, Cite, Entry, Measure
+from cdshooks.medicine.rules.resistance import Level
 from cdshooks.model import Phase, Regimen
 
 
@@ -124,6 +125,20 @@ class Protocol(Entry):
     cite: Cite
 
 
+class Escalation(Entry):
+    """A larger dose that specialists use in one phase against resistance of one level in one gene.
+
+    The card says so and suggests nothing. At most `times` the regimen of the row, in its interval; never on dialysis.
+    """
+
+    phase: Phase
+    gene: str
+    level: Level
+    times: Annotated[Decimal, Field(gt=1)]
+    says: str
+    cite: Cite
+
+
 class RenalDoseRule(Entry):
     """One drug's adult dose table by kidney function, in whole mL/min or in mL/min/kg to two decimals."""
 
@@ -142,6 +157,7 @@ class RenalDoseRule(Entry):
     stable_freshness_days: int | None = None  # instead of the one in kidney.yaml
     start_of_prophylaxis: StartOfProphylaxis | None = None
     protocol: Protocol | None = None
+    escalation: Escalation | None = None
     bands: tuple[Band, ...]
     dialysis: tuple[DialysisRow, ...]
 

@@ -63,13 +63,22 @@ class CallLevels(Entry):
 
 
 class ResistanceDrug(Entry):
-    """Which genes matter for a drug, and which codons a negative result has to have covered."""
+    """Which genes matter for a drug, and which genes and codons a negative result has to have covered."""
 
     genes: tuple[str, ...]
+    needs: tuple[str, ...]  # genes without which a result does not exclude resistance
     asks: dict[str, tuple[int, ...]]
     asks_always: tuple[str, ...] = ()  # genes of which an unstated coverage is not taken for granted
     follows: str = ""  # a drug whose figures stand in where there are none
     note: str = ""
+    cite: Cite
+
+
+class Coverage(Entry):
+    """When a gene that no result tells of is worth a word."""
+
+    panels: tuple[tuple[str, ...], ...]  # genes that are asked for together: a result of one is about the drugs of all
+    current_days: Annotated[int, Field(gt=0)]  # a result this old still stands for today
     cite: Cite
 
 
@@ -147,6 +156,7 @@ class ResistanceRule(Entry):
     indicators: Loudnesses
     earlier_at_most: Loudness
     calls: CallLevels
+    coverage: Coverage
     drugs: dict[str, ResistanceDrug]
     same_drug: dict[str, str]
     other_drugs: tuple[str, ...]  # in the data, judged for no order
@@ -211,6 +221,11 @@ class ReadingRule(Entry):
     noun: tuple[str, ...]
     noun_of: tuple[str, ...]
     asked: tuple[str, ...]
+    suspected: tuple[str, ...]
+    many: tuple[str, ...]
+    these: tuple[str, ...]
+    teaching: tuple[str, ...]
+    caveat: tuple[str, ...]
     mutation: tuple[str, ...]
     none: tuple[str, ...]
     wild_type: tuple[str, ...]
