@@ -189,7 +189,7 @@ def _patient(call: HookCall, unused: list[Unused]) -> ChartPatient | Missing:
     )
 
 
-def _subject(resource: Json) -> str:
+def subject_of(resource: Json) -> str:
     """Bare id of the patient meant; "?" for a subject that is no patient reference (a group, an identifier alone)."""
     subject = resource.get("subject", resource.get("patient"))
     reference = subject.get("reference") if isinstance(subject, dict) else None
@@ -213,7 +213,7 @@ class FhirObservation:
     def __init__(self, resource: Json) -> None:
         """Read subject and codes."""
         self.raw = resource
-        self.subject = _subject(resource)
+        self.subject = subject_of(resource)
         code = resource.get("code")
         codings = code.get("coding") if isinstance(code, dict) else None
         self.codes = tuple([(_text(c.get("system")), _text(c.get("code"))) for c in objects(codings)])
@@ -394,7 +394,7 @@ def _event(resource: Json) -> ChartEvent:
         ),
         status=next(filter(None, (_state(resource.get(name)) for name in _STATUS.get(kind, ("status",)))), ""),
         verification=_state(resource.get("verificationStatus")),
-        subject=_subject(resource),
+        subject=subject_of(resource),
         on=next(filter(None, map(_text, starts)), "")
         or _text(period.get("start"))
         or _text(resource.get("recordedDate")),
@@ -464,7 +464,7 @@ class FhirOrder:
 
     @property
     def subject(self) -> str:  # noqa: D102
-        return _subject(self.raw)
+        return subject_of(self.raw)
 
     @cached_property
     def _medication(self) -> tuple[Concept, Concept | None]:
