@@ -175,6 +175,26 @@ def knowledge_show(rule_id: str) -> None:
     click.echo(in_words(loaded, found[0]))
 
 
+@knowledge.command("export")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write; else standard output.")
+@click.option("--config", "config", type=click.Path(path_type=Path), help="TOML file; else CDSHOOKS_CONFIG.")
+def knowledge_export(output: Path | None, config: Path | None) -> None:
+    """Write the knowledge as a FHIR R4 Bundle: rules, regimens, codes and sources, for documentation and exchange."""
+    import orjson
+
+    from cdshooks.service.knowledge_export import export
+
+    written = orjson.dumps(export(_settings(config)), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    if output is None:
+        click.echo(written, nl=False)
+        return
+    try:
+        output.write_bytes(written)
+    except OSError as error:
+        raise click.UsageError(f"--output {output}: cannot be written ({error.strerror})") from error
+    click.echo(output)
+
+
 @main.group()
 def database() -> None:
     """Look after the database."""
