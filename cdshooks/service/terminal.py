@@ -89,6 +89,8 @@ def read_file(name: str) -> bytes:
     """The content of a file ("-": standard input). Raises `Unreadable`."""
     try:
         return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except IsADirectoryError as error:
+        raise Unreadable("is a folder: name the files in it") from error
     except OSError as error:
         raise Unreadable(f"cannot be read ({error.strerror})") from error
 
