@@ -237,14 +237,10 @@ class FhirObservation:
     @property
     def effective(self) -> str:  # noqa: D102
         resource = self.raw
+        if found := _text(resource.get("effectiveDateTime")) or _text(resource.get("effectiveInstant")):
+            return found
         period = _object(resource.get("effectivePeriod"))
-        candidates = (
-            resource.get("effectiveDateTime"),
-            resource.get("effectiveInstant"),
-            period.get("end"),
-            period.get("start"),
-        )
-        return next(filter(None, map(_text, candidates)), "")
+        return _text(period.get("end")) or _text(period.get("start"))
 
     @property
     def issued(self) -> str:  # noqa: D102
@@ -584,7 +580,7 @@ def _further(value: Json) -> Iterator[str]:
 
 
 def _doses(value: Json, unreadable: list[str]) -> Iterator[DoseEntry]:
-    kind = " ".join(read_concept(value.get("type")).words[:1]).lower()
+    kind = " ".join(read_concept(value["type"]).words[:1]).lower() if "type" in value else ""
     for name in ("doseQuantity", "doseSimpleQuantity"):
         if value.get(name) is not None:
             yield from _dose(value[name], value[name], kind, name, unreadable)
@@ -598,11 +594,12 @@ def _doses(value: Json, unreadable: list[str]) -> Iterator[DoseEntry]:
 
 
 def _dose(low: Any, high: Any, kind: str, name: str, unreadable: list[str]) -> Iterator[DoseEntry]:
-    readable = [q for q in (_quantity(low), _quantity(high)) if q]
-    if not readable or any(_object(v) and _quantity(v) is None for v in (low, high)):
+    least = _quantity(low)
+    most = least if high is low else _quantity(high)
+    if (least is None and _object(low)) or (most is None and _object(high)) or (least is None and most is None):
         unreadable.append(name)
     else:
-        yield DoseEntry(_quantity(low), _quantity(high), kind)
+        yield DoseEntry(least, most, kind)
 
 
 def _timing(value: Any, unreadable: list[str]) -> Timing:
