@@ -254,7 +254,7 @@ def test_a_drug_may_be_named_by_a_medication_that_comes_later(tmp_path: Path) ->
     (folder / "Medication.000.ndjson").unlink()
     done = run(folder)
     assert done.exit_code == 2
-    assert "orders not judged: 1 without a name or code of the drug; export the type Medication too" in done.stderr
+    assert "orders not judged: 1 name no drug; export the type Medication too" in done.stderr
 
 
 def test_the_newest_version_counts_where_exports_are_put_together(tmp_path: Path) -> None:
@@ -289,6 +289,32 @@ def test_a_type_that_was_not_exported_is_not_none_on_file(tmp_path: Path) -> Non
     assert "not sent" in said[0]
     assert "creatinine (none on file" not in said[0]
     assert "none on file" in said[1]
+
+
+def test_an_export_without_medication_lists_is_not_all_is_well(tmp_path: Path) -> None:
+    done = run(export(tmp_path / "export", person(), *kidney(2.6)))
+    assert done.exit_code == 2
+    assert "no medication list in the export: nobody is judged; export MedicationRequest or" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("cdshooks.medicine.checks.CHECKS", "the check 'renal dose' could not be run (ZeroDivisionError)"),
+        ("cdshooks.service.screen.evaluate", "not judged: an error in this program (ZeroDivisionError)"),
+    ],
+)
+def test_a_defect_is_named_and_costs_nothing_else(
+    ward: Path, monkeypatch: pytest.MonkeyPatch, where: str, said: str
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(where, broken if where.endswith("evaluate") else (("renal dose", broken),))
+    done = run(ward)
+    assert done.exit_code == 2
+    assert done.stderr.splitlines() == [f"Patient/{name}: {said}" for name in ("one", "two")]
+    assert "3 patients, 2 on a CMV drug" in done.stdout
 
 
 def test_lines_that_cannot_be_used_are_named_and_the_rest_is_judged(ward: Path) -> None:

@@ -30,7 +30,7 @@ from rich.text import Text
 from cdshooks.errors import BadRequest, CdsError
 from cdshooks.medicine.knowledge_files import load_knowledge
 from cdshooks.pipeline import concerns, evaluate
-from cdshooks.service.terminal import COLOURS, CRITICAL_FOUND, NOT_JUDGED
+from cdshooks.service.terminal import COLOURS, CRITICAL_FOUND, NOT_JUDGED, printable
 from cdshooks.wire.fhir import FhirOrder, objects, subject_of
 from cdshooks.wire.hooks import (
     ALL_OBSERVATIONS,
@@ -43,7 +43,6 @@ from cdshooks.wire.hooks import (
     opened_chart,
     read_resource,
 )
-from cdshooks.wire.text import neutral
 
 if TYPE_CHECKING:
     from cdshooks.medicine.knowledge import Knowledge
@@ -77,9 +76,9 @@ class NoRoom(CdsError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something of the export that could not be used; `line` is 0 when the whole file is meant."""
+    """Something that could not be used or judged; `line` is 0 when more than a line is meant."""
 
-    file: str
+    file: str  # or whatever else it is about
     line: int
     what: str
 
@@ -155,7 +154,7 @@ def run(names: Sequence[str], *, settings: "Settings", form: Form) -> int:
     else:
         draw(found, Console())
     for problem in found.problems:
-        errors.print(Text(neutral(str(problem), 1000)))
+        errors.print(Text(printable(str(problem))))
     critical = any(row.card["indicator"] == "critical" for row in found.rows)
     return NOT_JUDGED if found.problems else CRITICAL_FOUND if critical else 0
 
@@ -197,18 +196,28 @@ def screen(
                     wanted.add(patient)
             reader.charts(rest, charts, wanted)
             for patient in progress.track(sorted(wanted), description="Judging"):
-                answer = evaluate(_call(charts, patient, reader.kinds), knowledge=knowledge, today=today, zone=zone)
-                cards: list[Json] = orjson.loads(answer.body)["cards"]
-                found.rows += (Row(charts.reference(patient), card) for card in cards)
+                call, reference = _call(charts, patient, reader.kinds), charts.reference(patient)
+                try:
+                    answer = evaluate(call, knowledge=knowledge, today=today, zone=zone)
+                except Exception as error:  # noqa: BLE001 - one defect must not cost the others their verdict
+                    what = f"not judged: an error in this program ({type(error).__name__})"
+                    found.problems.append(Problem(reference, 0, what))
+                    continue
+                found.rows += (Row(reference, card) for card in orjson.loads(answer.body)["cards"])
+                found.problems += (
+                    Problem(reference, 0, f"the check {check!r} could not be run ({type(error).__name__})")
+                    for check, error in answer.failures
+                )
     except sqlite3.OperationalError as error:
         raise NoRoom(f"the temporary database cannot be written ({error}); let TMPDIR name a larger folder") from error
     found.patients, found.judged = reader.count["Patient"], len(wanted)
-    found.problems = reader.problems
+    found.problems[:0] = reader.problems
     if nameless:
-        what = (
-            f"{nameless} without a name or code of the drug; export the type Medication too, where orders point to it"
-        )
+        what = f"{nameless} name no drug; export the type Medication too, where orders point to it"
         found.problems.append(Problem("orders not judged", 0, what))
+    if reader.kinds.isdisjoint(ORDER_TYPES):
+        what = f"nobody is judged; export {' or '.join(ORDER_TYPES)}"
+        found.problems.append(Problem("no medication list in the export", 0, what))
     found.sort()
     return found
 
@@ -234,7 +243,7 @@ def draw(found: WorkList, console: Console) -> None:
             cells = row.cells
             first = Text(cells["indicator"].upper(), style=f"bold {COLOURS[cells['indicator']]}")
             about = Text(f"{cells['drug']}\n{cells['topic']}".strip())
-            table.add_row(first, Text(neutral(cells["patient"])), about, Text(cells["summary"]))
+            table.add_row(first, Text(printable(cells["patient"])), about, Text(cells["summary"]))
         console.print(table)
     counted = Counter(row.card["indicator"] for row in found.rows)
     cards = ", ".join(f"{counted[rank]} {rank}" for rank in RANKS)
