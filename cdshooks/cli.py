@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -69,6 +69,27 @@ def check(files: tuple[str, ...], as_json: bool, config: Path | None, today: dat
     from cdshooks.service import terminal
 
     sys.exit(terminal.check(files, as_json=as_json, settings=settings))
+
+
+@main.command()
+@click.argument("places", nargs=-1, required=True, metavar="DIR_OR_FILES...")
+@click.option("--json", "form", flag_value="json", help="Print the work list as JSON, every card whole.")
+@click.option("--csv", "form", flag_value="csv", help="Print the work list as CSV.")
+@click.option("--config", "config", type=click.Path(path_type=Path), help="TOML file; else CDSHOOKS_CONFIG.")
+@click.option("--today", type=DATE, help="Judge as of this date.")
+def screen(
+    places: tuple[str, ...], form: Literal["json", "csv"] | None, config: Path | None, today: datetime | None
+) -> None:
+    """Judge the active CMV therapy of every patient of a FHIR Bulk Data export, and print a work list.
+
+    The export is a folder of NDJSON files (.ndjson, .jsonl, also with .gz), or those files. Name a full export of one
+    server with the types Patient, MedicationRequest, Medication, Observation, Condition, AllergyIntolerance, Procedure
+    and DiagnosticReport. Exit code 1 when a card is critical, 2 when something could not be read.
+    """
+    settings = _settings(config, today=today)
+    from cdshooks.service import screen as screening
+
+    sys.exit(screening.run(places, settings=settings, form=form or "table"))
 
 
 @main.command()
@@ -152,6 +173,26 @@ def knowledge_show(rule_id: str) -> None:
     if not found:
         raise click.UsageError(f"no rule {rule_id!r}; `cdshooks knowledge list` names them all")
     click.echo(in_words(loaded, found[0]))
+
+
+@knowledge.command("export")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write; else standard output.")
+@click.option("--config", "config", type=click.Path(path_type=Path), help="TOML file; else CDSHOOKS_CONFIG.")
+def knowledge_export(output: Path | None, config: Path | None) -> None:
+    """Write the knowledge as a FHIR R4 Bundle: rules, regimens, codes and sources, for documentation and exchange."""
+    import orjson
+
+    from cdshooks.service.knowledge_export import export
+
+    written = orjson.dumps(export(_settings(config)), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    if output is None:
+        click.echo(written, nl=False)
+        return
+    try:
+        output.write_bytes(written)
+    except OSError as error:
+        raise click.UsageError(f"--output {output}: cannot be written ({error.strerror})") from error
+    click.echo(output)
 
 
 @main.group()

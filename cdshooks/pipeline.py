@@ -72,6 +72,12 @@ def facts_of(call: HookCall, *, knowledge: Knowledge, today: date, zone: tzinfo,
     return interpret(fhir.read_chart(call, fhir_release), knowledge, today, zone, whole=True)
 
 
+def concerns(call: HookCall, *, knowledge: Knowledge, today: date, zone: tzinfo, fhir_release: str = "auto") -> bool:
+    """Is anything of a CMV drug in the orders or on the medication list, so that the rest of the chart matters?"""
+    facts = interpret(fhir.read_chart(call, fhir_release), knowledge, today, zone)
+    return bool(facts.orders or facts.refused)
+
+
 def unsent_queries(
     call: HookCall, *, knowledge: Knowledge, today: date, zone: tzinfo, fhir_release: str = "auto"
 ) -> dict[str, str]:

@@ -35,7 +35,7 @@ def test_version() -> None:
 
 def test_help_names_every_command() -> None:
     shown = run("--help").output
-    assert all(f"\n  {command} " in shown for command in ("serve", "check", "demo", "knowledge"))
+    assert all(f"\n  {command} " in shown for command in ("serve", "check", "demo", "knowledge", "screen"))
 
 
 def test_knowledge_check_counts_what_is_there() -> None:

@@ -471,8 +471,9 @@ def test_a_name_that_leads_to_a_private_address_is_not_connected_to(
 ) -> None:
     base = f"http://ehr.example.org:{ehr.port}/fhir"
     monkeypatch.setattr(socket, "getaddrinfo", Names(*answers))
+    client = serve(base)
     started = monotonic()
-    said = text(call(serve(base), base))
+    said = text(call(client, base))
     assert "fetch failed" in said
     assert "address of the server is not a permitted one" in said
     assert monotonic() - started < DEADLINE_MS / 1000
@@ -657,8 +658,9 @@ def test_all_reads_share_one_deadline_and_run_at_once(serve: Serve, ehr: FakeEhr
         ehr.search(handler)
 
     ehr.answer = slow
+    client = serve(ehr.base)
     started = monotonic()
-    assert cards(call(serve(ehr.base), ehr.base))[0][0] == "renalDose"
+    assert cards(call(client, ehr.base))[0][0] == "renalDose"
     assert monotonic() - started < 0.3 * len(ehr.queries) / 2
 
 

@@ -52,7 +52,9 @@ def kidney(body: Json) -> list[Json]:
 def lint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knowledge: Knowledge) -> Callable[..., Result]:
     monkeypatch.delenv("CDSHOOKS_CONFIG", raising=False)
     read = {None: knowledge}  # the built-in knowledge is read once for all these tests
-    monkeypatch.setattr(linter, "load_knowledge", lambda folder: read.get(folder) or load_knowledge(folder))
+    monkeypatch.setattr(
+        linter, "load_knowledge", lambda folder, overlay: read.get(folder) or load_knowledge(folder, overlay)
+    )
 
     def linted(*bodies: Json | bytes, config: str = "", client: str = "") -> Result:
         names = []

@@ -95,7 +95,24 @@ def test_a_folder_without_requests_is_an_error(tmp_path: Path, copy: Path) -> No
 
 def test_knowledge_that_cannot_be_used_is_an_error(folder: Path, copy: Path) -> None:
     (copy / "kidney.yaml").write_text("kind: nonsense\n", encoding="utf-8")
-    assert run(folder, copy).exit_code == 2
+    done = run(folder, copy)
+    assert done.exit_code == 2
+    assert done.stderr.startswith(
+        f"cdshooks: --against {copy}: no copy of mappings/ that can be used:\nmappings/kidney"
+    )
+
+
+def test_a_site_s_own_values_lie_over_both(
+    folder: Path, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = diff(folder, copy)
+    overlay = tmp_path / "site.yaml"
+    overlay.write_text("thresholds: {judgement/dose: {tolerance: 0.9}}\n", encoding="utf-8")
+    monkeypatch.setenv("CDSHOOKS_OVERLAY", str(overlay))
+    found = diff(folder, copy)
+    assert found["before"] == found["after"] != plain["after"]
+    assert found["differing"] == 0
+    assert found["cards_before"] != plain["cards_before"]
 
 
 def test_progress_is_shown_and_keeps_out_of_the_output(

@@ -19,9 +19,11 @@ import pg_server
 import pytest
 import requests
 import torture
+from cryptography.hazmat.primitives.asymmetric import ec
 from rich.console import Console
 from scenario import load_scenarios, render
 from sqlalchemy import create_engine, select, text
+from tokens import Issuer, key_set, now
 
 from cdshooks.service import audit
 from cdshooks.service.report import make_report
@@ -80,6 +82,35 @@ def test_two_replicas_share_cards_feedback_and_one_audit(tmp_path: Path) -> None
         assert (chain.entries, chain.broken) == (2 + 3 + 160, "")
         assert {line.rule: line.accepted for line in make_report(store, {}).rules}
         store.dispose()
+
+
+def test_two_replicas_let_a_token_in_once(tmp_path: Path) -> None:
+    """Whoever hears a token cannot use it at the other replica, and of two at the same moment one is let in."""
+    hospital = Issuer("https://ehr.example.org", "key-1", ec.generate_private_key(ec.SECP384R1()))
+    (tmp_path / "keys.json").write_bytes(key_set(hospital))
+    config = tmp_path / "cds.toml"
+    config.write_text(
+        'public_base = "https://cds.example.org"\n[[clients]]\nname = "General Hospital"\n'
+        f'iss = "{hospital.iss}"\nalgorithms = ["ES384"]\njwks_file = "keys.json"\n',
+        encoding="utf-8",
+    )
+    body = orjson.dumps(render(TOO_MUCH))
+
+    def call(base: str, token: str) -> int:
+        headers = JSON | {"Authorization": f"Bearer {token}"}
+        return requests.post(base + SIGN, data=body, headers=headers, timeout=20).status_code
+
+    with pg_server.database() as address, ExitStack() as running:
+        upgrade_store(address)
+        bases = [
+            running.enter_context(replica(address, tmp_path, name, CDSHOOKS_CONFIG=str(config)))[0] for name in "ab"
+        ]
+        token = hospital.token(f"https://cds.example.org{SIGN}", now())
+        assert [call(base, token) for base in (bases[0], bases[1], bases[0])] == [200, 401, 401]
+        raced = [hospital.token(f"https://cds.example.org{SIGN}", now()) for _ in range(12)]
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(call, bases * len(raced), [one for one in raced for _ in bases]))
+        assert sorted(answers) == [200] * len(raced) + [401] * len(raced)
 
 
 def test_a_replica_that_loses_its_database_answers_on_and_is_not_ready(tmp_path: Path) -> None:

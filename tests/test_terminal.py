@@ -141,3 +141,8 @@ def test_the_sample_calls_say_what_their_table_says(capsys: pytest.CaptureFixtur
         terminal.check([str(folder / f"{name}.json")], as_json=True, settings=SETTINGS)
         cards = orjson.loads(capsys.readouterr().out)[0]["cards"]
         assert cards[0]["indicator"] == worst, name
+
+
+def test_a_folder_is_not_taken_for_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert terminal.check([str(tmp_path)], as_json=True, settings=SETTINGS) == 2
+    assert "is a folder: name the files in it" in capsys.readouterr().out

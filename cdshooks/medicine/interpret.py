@@ -156,8 +156,7 @@ def _state_of(order: ChartOrder, today: date, zone: tzinfo) -> OrderState | None
     """Is an entry of the medication list being taken? None for one that never was an order to be carried out."""
     if order.status in ("entered-in-error", "cancelled", "draft") or order.intent == "do-not-perform":
         return None
-    ends = ends_on(order, zone)
-    if order.status in ORDER_IS_OVER or (ends is not None and ends < today):
+    if order.status in ORDER_IS_OVER or ((ends := ends_on(order, zone)) is not None and ends < today):
         return OrderState.ENDED
     return OrderState.RUNNING if order.status in _RUNNING else OrderState.PAUSED
 

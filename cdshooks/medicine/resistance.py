@@ -237,11 +237,15 @@ def _together(
     levels: list[Level] = []
     cites: list[Cite] = []
     measured: set[frozenset[Name]] = set()
-    for (combined, of), evidence in sorted(mutations.combined.items(), key=lambda item: sorted(item[0][0])):
-        if of == drug and combined <= names and evidence.fold is not None:
-            measured.add(combined)
-            levels.append(evidence.level)
-            lines.append(f"{_joined(combined)} were measured together: {_in_words(evidence)}.")
+    held = (
+        (combined, evidence)
+        for (combined, of), evidence in mutations.combined.items()
+        if of == drug and combined <= names and evidence.fold is not None
+    )
+    for combined, evidence in sorted(held, key=lambda pair: sorted(pair[0])):
+        measured.add(combined)
+        levels.append(evidence.level)
+        lines.append(f"{_joined(combined)} were measured together: {_in_words(evidence)}.")
     for entry in rule.together:
         if entry.drug != drug:
             continue

@@ -18,7 +18,7 @@ from cdshooks.errors import BadRequest
 from cdshooks.model import Missing, Why
 from cdshooks.service.config import Client, Limits
 from cdshooks.service.outgoing import Destination, Line, NotFetched, Watch
-from cdshooks.wire.hooks import HookCall, Json, Secret, read_answer
+from cdshooks.wire.hooks import HookCall, Json, Secret, read_resource
 
 AT_ONCE: Final = 64  # reads of all calls together
 PAGES: Final = 10  # of one search
@@ -151,7 +151,7 @@ class FhirReader:
             headers["Authorization"] = f"Bearer {token.reveal()}"
         body = line.get(url, headers=headers, limit=self._limits.body_bytes, until=until, watch=watch)
         try:
-            return read_answer(body, self._limits.max_depth)
+            return read_resource(body, self._limits.max_depth, "the answer")
         except BadRequest as error:
             raise NotFetched(error.detail, server_failed=False) from error
 

@@ -68,7 +68,7 @@ def lint(files: Sequence[str], *, settings: Settings, client: str = "") -> int:
         ConfigurationError: no client of that name, or several and none named.
         KnowledgeError: a file of the knowledge cannot be used.
     """
-    knowledge = load_knowledge(settings.mappings)
+    knowledge = load_knowledge(settings.mappings, settings.overlay)
     entry = _entry(settings, client)
     today = settings.today or datetime.now(ZoneInfo(settings.timezone)).date()
     found: Counter[Remark] = Counter()

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cdshooks.errors import CdsError
+from cdshooks.errors import CdsError, KnowledgeError
 from cdshooks.service.terminal import judge
 
 if TYPE_CHECKING:
@@ -153,6 +153,8 @@ def _compare(rule: RuleDiff, name: str, old: list[tuple[int, bytes]], new: list[
 def run(folder: Path, against: Path, *, settings: "Settings", today: date, as_json: bool) -> None:
     """Replay the requests of a folder under the configured knowledge and under the copy in `against`, and print it.
 
+    A site's own values (the overlay) lie over both.
+
     Raises:
         KnowledgeError: one of the two cannot be used.
         NothingToReplay: the folder holds no requests.
@@ -160,7 +162,11 @@ def run(folder: Path, against: Path, *, settings: "Settings", today: date, as_js
     from cdshooks.medicine.knowledge_files import load_knowledge
 
     requests = stored_requests(folder)
-    before, after = load_knowledge(settings.mappings), load_knowledge(against)
+    before = load_knowledge(settings.mappings, settings.overlay)
+    try:
+        after = load_knowledge(against, settings.overlay)
+    except KnowledgeError as error:
+        raise KnowledgeError(f"--against {against}: no copy of mappings/ that can be used:\n{error}") from None
     diff = replay(_tracked(requests), before, after, settings=settings, today=today)
     if as_json:
         Console(soft_wrap=True, highlight=False).print(

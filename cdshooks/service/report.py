@@ -17,6 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine, select
@@ -206,12 +207,14 @@ def in_words(report: Report) -> str:
 
 
 def _table(lines: Sequence[Any]) -> Table:
-    table = Table(title=TITLES[type(lines[0])], title_justify="left")
-    for place, field in enumerate(fields(lines[0])):
+    table = Table(
+        title=TITLES[type(lines[0])], title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+    )
+    for field in fields(lines[0]):
         number = field.type in (int, float | None)
-        table.add_column(
-            _words(field.name), justify="right" if number else "left", overflow="fold", no_wrap=place == 0 or number
-        )
+        words = _words(field.name)
+        whole = max(map(len, words.split())) if number else None  # a narrow terminal breaks headings between words
+        table.add_column(words, justify="right" if number else "left", overflow="fold", min_width=whole)
     for line in lines:
         table.add_row(*_texts(line))
     return table

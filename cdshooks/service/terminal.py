@@ -66,7 +66,7 @@ def check(files: Sequence[str], *, as_json: bool, settings: Settings) -> int:
     else:
         draw(answers, Console())
     for name, message in errors:
-        Console(stderr=True).print(Text(_printable(f"{name}: not judged: {message}")), soft_wrap=True)
+        Console(stderr=True).print(Text(printable(f"{name}: not judged: {message}")), soft_wrap=True)
     return NOT_JUDGED if errors else CRITICAL_FOUND if any(_is_critical(cards) for _, cards in answers) else 0
 
 
@@ -89,6 +89,8 @@ def read_file(name: str) -> bytes:
     """The content of a file ("-": standard input). Raises `Unreadable`."""
     try:
         return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except IsADirectoryError as error:
+        raise Unreadable("is a folder: name the files in it") from error
     except OSError as error:
         raise Unreadable(f"cannot be read ({error.strerror})") from error
 
@@ -115,7 +117,7 @@ def _is_critical(cards: Iterable[Card]) -> bool:
 def draw(answers: Iterable[tuple[str, Sequence[Card]]], console: Console) -> None:
     """Draw the cards of each answer under its title. Reads without colour as well."""
     for title, cards in answers:
-        console.print(Text(_printable(title), style="bold underline"))
+        console.print(Text(printable(title), style="bold underline"))
         if not cards:
             console.print(Text("  no cards: nothing to say"))
         for card in cards:
@@ -123,7 +125,7 @@ def draw(answers: Iterable[tuple[str, Sequence[Card]]], console: Console) -> Non
         console.print()
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """A file may be named anything: nothing of it may steer the terminal."""
     return "".join(character if character.isprintable() else "?" for character in text)
 

@@ -189,7 +189,7 @@ def _patient(call: HookCall, unused: list[Unused]) -> ChartPatient | Missing:
     )
 
 
-def _subject(resource: Json) -> str:
+def subject_of(resource: Json) -> str:
     """Bare id of the patient meant; "?" for a subject that is no patient reference (a group, an identifier alone)."""
     subject = resource.get("subject", resource.get("patient"))
     reference = subject.get("reference") if isinstance(subject, dict) else None
@@ -213,7 +213,7 @@ class FhirObservation:
     def __init__(self, resource: Json) -> None:
         """Read subject and codes."""
         self.raw = resource
-        self.subject = _subject(resource)
+        self.subject = subject_of(resource)
         code = resource.get("code")
         codings = code.get("coding") if isinstance(code, dict) else None
         self.codes = tuple([(_text(c.get("system")), _text(c.get("code"))) for c in objects(codings)])
@@ -237,14 +237,10 @@ class FhirObservation:
     @property
     def effective(self) -> str:  # noqa: D102
         resource = self.raw
+        if found := _text(resource.get("effectiveDateTime")) or _text(resource.get("effectiveInstant")):
+            return found
         period = _object(resource.get("effectivePeriod"))
-        candidates = (
-            resource.get("effectiveDateTime"),
-            resource.get("effectiveInstant"),
-            period.get("end"),
-            period.get("start"),
-        )
-        return next(filter(None, map(_text, candidates)), "")
+        return _text(period.get("end")) or _text(period.get("start"))
 
     @property
     def issued(self) -> str:  # noqa: D102
@@ -394,7 +390,7 @@ def _event(resource: Json) -> ChartEvent:
         ),
         status=next(filter(None, (_state(resource.get(name)) for name in _STATUS.get(kind, ("status",)))), ""),
         verification=_state(resource.get("verificationStatus")),
-        subject=_subject(resource),
+        subject=subject_of(resource),
         on=next(filter(None, map(_text, starts)), "")
         or _text(period.get("start"))
         or _text(resource.get("recordedDate")),
@@ -464,7 +460,7 @@ class FhirOrder:
 
     @property
     def subject(self) -> str:  # noqa: D102
-        return _subject(self.raw)
+        return subject_of(self.raw)
 
     @cached_property
     def _medication(self) -> tuple[Concept, Concept | None]:
@@ -584,7 +580,7 @@ def _further(value: Json) -> Iterator[str]:
 
 
 def _doses(value: Json, unreadable: list[str]) -> Iterator[DoseEntry]:
-    kind = " ".join(read_concept(value.get("type")).words[:1]).lower()
+    kind = " ".join(read_concept(value["type"]).words[:1]).lower() if "type" in value else ""
     for name in ("doseQuantity", "doseSimpleQuantity"):
         if value.get(name) is not None:
             yield from _dose(value[name], value[name], kind, name, unreadable)
@@ -598,11 +594,12 @@ def _doses(value: Json, unreadable: list[str]) -> Iterator[DoseEntry]:
 
 
 def _dose(low: Any, high: Any, kind: str, name: str, unreadable: list[str]) -> Iterator[DoseEntry]:
-    readable = [q for q in (_quantity(low), _quantity(high)) if q]
-    if not readable or any(_object(v) and _quantity(v) is None for v in (low, high)):
+    least = _quantity(low)
+    most = least if high is low else _quantity(high)
+    if (least is None and _object(low)) or (most is None and _object(high)) or (least is None and most is None):
         unreadable.append(name)
     else:
-        yield DoseEntry(_quantity(low), _quantity(high), kind)
+        yield DoseEntry(least, most, kind)
 
 
 def _timing(value: Any, unreadable: list[str]) -> Timing:

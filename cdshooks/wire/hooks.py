@@ -407,6 +407,23 @@ def _read_prefetch(values: Json, prefetch_keys: Mapping[str, str], medications: 
     )
 
 
+def opened_chart(patient_id: str, prefetch: Json) -> HookCall:
+    """The call of an EHR that opens the chart of a patient, with these prefetch values."""
+    medications: dict[str, Json] = {}
+    return HookCall(
+        service=next(service for service in SERVICES if service.hook == "patient-view"),
+        hook_instance=f"Patient/{patient_id}",
+        user_id="",
+        patient_id=patient_id,
+        encounter_id="",
+        fhir_server="",
+        orders=(),
+        drafts=(),
+        prefetch=_read_prefetch(prefetch, {}, medications),
+        medications=medications,
+    )
+
+
 def with_answers(call: HookCall, answers: Mapping[str, Json | Missing]) -> HookCall:
     """The call with what was read elsewhere for published keys, or with why that failed. Read like prefetch values."""
     medications = dict(call.medications)
@@ -435,16 +452,19 @@ def with_answers(call: HookCall, answers: Mapping[str, Json | Missing]) -> HookC
     return replace(call, prefetch=prefetch, medications=medications)
 
 
-def read_answer(body: bytes, max_depth: int) -> Json:
-    """The FHIR resource in an answer of a FHIR server. Raises `BadRequest`: no JSON, too deep, or no resource."""
+def read_resource(body: bytes, max_depth: int, name: str) -> Json:
+    """One FHIR resource that did not come in a hook request. `name` says what it is in an error: "the answer".
+
+    Raises `BadRequest`: no JSON, too deep, or no resource.
+    """
     if _too_deep(body, max_depth):
-        raise BadRequest(f"nested deeper than {max_depth} levels")
+        raise BadRequest(f"{name} is nested deeper than {max_depth} levels")
     try:
         resource = orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise BadRequest("the answer is no JSON") from None
+        raise BadRequest(f"{name} is no JSON") from None
     if not isinstance(resource, dict) or not isinstance(resource.get("resourceType"), str):
-        raise BadRequest("the answer is no FHIR resource")
+        raise BadRequest(f"{name} is no FHIR resource")
     return resource
 
 
@@ -484,7 +504,7 @@ class _PrefetchReader:
             return self._not_read(key, keys, "the Bundle sent cannot be read")
         outcomes = [resource for resource in entries if resource["resourceType"] == "OperationOutcome"]
         found = [resource for resource in entries if resource["resourceType"] != "OperationOutcome"]
-        failed = any(_is_error(outcome) for outcome in outcomes)
+        failed = any(is_error(outcome) for outcome in outcomes)
         links = bundle.get("link")
         links = links if isinstance(links, list) else []
         more = any(isinstance(link, dict) and link.get("relation") == "next" for link in links)
@@ -538,7 +558,8 @@ def _keys_of(kind: str) -> tuple[str, ...]:
     return ("patient",) if kind == "Patient" else (EVENT_KEYS[kind],) if kind in EVENT_KEYS else ()
 
 
-def _is_error(outcome: Json) -> bool:
+def is_error(outcome: Json) -> bool:
+    """Does an OperationOutcome tell of a failure?"""
     issues = outcome.get("issue")
     return any(
         isinstance(issue, dict) and issue.get("severity") in ("error", "fatal")
