@@ -8,6 +8,7 @@ from cdshooks.medicine.case import Case, cases, local_cases
 from cdshooks.medicine.checks import (
     allergy,
     cidofovir,
+    companions,
     data_quality,
     dose,
     duplicate,
@@ -40,6 +41,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("toxicity", toxicity.check),
     ("allergies", allergy.check),
     ("how it is given", safety.check),
+    ("what goes with it", companions.check),
     ("pregnancy", pregnancy.check),
     ("immunosuppression", immunosuppression.check),
     ("resistance", resistance.check),
