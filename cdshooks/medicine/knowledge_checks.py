@@ -38,6 +38,7 @@ def contradictions(knowledge: Knowledge) -> list[str]:
     problems += _unknown_names(knowledge, dosing)
     problems += _unwatched(knowledge)
     problems += _unknown_in_care(knowledge)
+    problems += _other_units(knowledge)
     problems += _unknown_in_resistance(knowledge)
     problems += _unknown_in_advice(knowledge)
     taken: dict[tuple[str, str, str], str] = {}
@@ -172,6 +173,14 @@ def _unknown_in_care(knowledge: Knowledge) -> Iterator[str]:
                 yield f"mappings: rule {rule.id} names the {what} {name!r}, which no file here knows; mend the name"
 
 
+def _other_units(knowledge: Knowledge) -> Iterator[str]:
+    """Limits in another unit than the results have."""
+    for rule in knowledge.pregnancy:
+        analyte = knowledge.codes.analytes.get(rule.hormone.analyte)
+        if analyte and rule.hormone.unit != analyte.unit:
+            yield f"mappings: rule {rule.id}: {analyte.key} is in {analyte.unit}, not in {rule.hormone.unit}; convert the figures"
+
+
 def _names_in(rule: CareRule) -> Iterator[tuple[str, str]]:
     """(kind of name, name) of everything that a rule refers to."""
     used: list[tuple[str, Iterable[str]]] = [("antiviral", rule.about)]
@@ -192,7 +201,7 @@ def _names_in(rule: CareRule) -> Iterator[tuple[str, str]]:
             used += [("problem", each.less_with) for each in rule.companions]
             used += [("result", row.at_least) for row in rule.with_problem]
         case PregnancyRule():
-            used += [("problem", rule.child_bearing.excluded_by)]
+            used += [("problem", rule.child_bearing.excluded_by), ("result", [rule.hormone.analyte])]
         case ImmunosuppressionRule():
             used += [("drug", row.drugs) for row in rule.rows]
             used += [("problem", (*row.problems, *row.also, *row.unless)) for row in rule.rows]

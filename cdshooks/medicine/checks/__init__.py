@@ -72,8 +72,19 @@ def run(facts: Facts, knowledge: Knowledge) -> tuple[tuple[Finding, ...], tuple[
             except Exception as error:  # noqa: BLE001 - the border that keeps one defect from silencing every other check
                 failures.append((name, error))
                 own.append(_could_not_run(name, case))
-        findings += _with_lines(case, own)
+        findings += _with_lines(case, _asking_once(own))
     return tuple(findings), tuple(failures)
+
+
+def _asking_once(findings: list[Finding]) -> list[Finding]:
+    """A test that monitoring offers to order is not offered by another card of the same order."""
+    due = {test for finding in findings if finding.topic == "monitoring" for test in finding.lab_requests}
+    return [
+        finding
+        if finding.topic == "monitoring"
+        else replace(finding, lab_requests=tuple(test for test in finding.lab_requests if test not in due))
+        for finding in findings
+    ]
 
 
 def _with_lines(case: Case, findings: list[Finding]) -> list[Finding]:

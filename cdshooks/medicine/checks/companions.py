@@ -156,7 +156,7 @@ def _amount(
         largest = max((order.at_once for order in found if order.at_once), default=Decimal(0))
         if largest < enough.mg_at_once * (1 - judgement.tolerance):
             grade = min(_grade(case, companion), Indicator.WARNING)
-            summary = f": {companion.name} {largest.normalize():f} mg at once, {enough.mg_at_once} mg before each dose"
+            summary = f": {companion.name} {largest.normalize():f} mg at once is too little, at least {enough.mg_at_once} mg"
     if grade is not None:
         yield case.finding(
             rule.id, companion.topic, grade, summary, companion.says, cites=[companion.cite], inputs=inputs

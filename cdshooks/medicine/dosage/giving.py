@@ -71,13 +71,15 @@ def read_giving(dosages: Sequence[Dosage], notes: Sequence[str], words: DoseWord
     durations = [one for dosage in dosages if (one := _timed(dosage))]
     durations += [one for one in found if isinstance(one, Duration)]
     volumes = [one for one in found if isinstance(one, tuple)]
+    remarks = (one for note in notes for clause in _CLAUSE.split(note) for one in _statements(clause, words))
+    noted = [one for one in remarks if isinstance(one, tuple)]
     return Giving(
         rates=tuple(dict.fromkeys(rates)),
         durations=tuple(dict.fromkeys(durations)),
         mg_per_ml=tuple(dict.fromkeys(one for one in found if isinstance(one, Decimal))),
         added_ml=tuple(volume for kind, volume in volumes if kind == "added"),
         total_ml=tuple(volume for kind, volume in volumes if kind == "total"),
-        beside_ml=tuple(volume for kind, volume in volumes if kind == "beside"),
+        beside_ml=tuple(volume for kind, volume in (*volumes, *noted) if kind == "beside"),
         ways=frozenset(way for text in (*texts, *notes) for way in _ways(text, words.giving)),
         unread=tuple(dict.fromkeys(unread)),
     )

@@ -93,6 +93,7 @@ class InteractionLimits(Entry):
     label_region: Literal["us", "eu"]
     ended_unknown_days: int
     ended_unknown_cite: Cite
+    planned_after_days: int
     counts: tuple[InDate, ...]
     heart: tuple[InDate, ...]
     steady_creatinine: SteadyCreatinine

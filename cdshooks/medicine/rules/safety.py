@@ -228,6 +228,17 @@ class ChildBearing(Entry):
     cite: Cite
 
 
+class HormoneTest(Entry):
+    """Chorionic gonadotropin as a pregnancy test: what lies between the two limits says neither yes nor no."""
+
+    analyte: str
+    unit: str
+    negative_below: Decimal
+    positive_from: Decimal
+    basis: str
+    cite: Cite
+
+
 class PregnancyRule(Entry):
     """Pregnancy, contraception, breast-feeding. An entry or result older than its `..._days` says nothing of today."""
 
@@ -239,6 +250,7 @@ class PregnancyRule(Entry):
     test_days: int
     pregnancy_days: int
     breastfeeding_days: int
+    hormone: HormoneTest
     antivirals: tuple[PregnancyOf, ...]
     cite: Cite
 
