@@ -186,10 +186,9 @@ def _names_in(rule: CareRule) -> Iterator[tuple[str, str]]:
     used: list[tuple[str, Iterable[str]]] = [("antiviral", rule.about)]
     match rule:
         case AllergyRule():
-            used += [("antiviral", rule.unseen)]
             used += [("drug", row.to_drugs) for row in rule.rows] + [("problem", row.to_concepts) for row in rule.rows]
         case SafetyRule():
-            routed = (rule.by_route, rule.in_words, rule.with_problem, rule.companions)
+            routed = (rule.by_route, rule.in_words, rule.days_by_route, rule.with_problem, rule.companions)
             used += [("route", entry.routes) for entries in routed for entry in entries]
             used += [("route", entry.routes) for entry in (rule.infusion, rule.forms) if entry]
             used += [("route", each.not_by) for each in rule.companions]

@@ -56,9 +56,9 @@ def _companion(case: Case, rule: SafetyRule, companion: Companion, giving: Givin
     if gap:
         summary = f": {companion.name} could not be looked for (medication list {gap.why.value})"
         said = f"It is not among the drafts of this call; the medication list: {gap}."
-        lower = Indicator(max(_GRADES[companion.indicator] - 1, 0))
+        lost = case.knowledge.judgement.of_loss([companion.indicator])
         yield case.finding(
-            rule.id, "dataQuality", lower, summary, said, companion.says, cites=[companion.cite]
+            rule.id, "dataQuality", lost, summary, said, companion.says, cites=[companion.cite]
         )
     else:
         withdraw = "Remove this order" if grade is Indicator.CRITICAL else ""

@@ -78,7 +78,7 @@ def _list_not_known(case: Case, rule: InteractionRule) -> Iterator[Finding]:
     yield case.finding(
         rule.id,
         "dataQuality",
-        _SEVERITY[rule.list_unknown],
+        case.knowledge.judgement.of_loss(pair.severity for pair in rule.pairs),
         f": interactions {'checked in part' if in_part else 'not checked'} ({how})",
         f"Medication list: {gap}. Other drugs, and a second order of this one, were looked for as far as it was seen.",
         cites=[rule.cite],

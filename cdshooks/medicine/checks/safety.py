@@ -10,6 +10,7 @@ from cdshooks.medicine.dosage import Giving, Rate, read_giving
 from cdshooks.medicine.rules.safety import (
     ByRoute,
     Concentration,
+    DaysByRoute,
     FastestRate,
     Forms,
     GivingAdvice,
@@ -18,6 +19,7 @@ from cdshooks.medicine.rules.safety import (
     Shortest,
     WithProblem,
 )
+from cdshooks.medicine.therapy import days_of
 from cdshooks.model import Finding, Indicator, Input, Lab, Missing, Regimen, Why
 
 _GRADES = {"info": Indicator.INFO, "warning": Indicator.WARNING, "critical": Indicator.CRITICAL}
@@ -56,6 +58,9 @@ def _findings(case: Case, rule: SafetyRule) -> Iterator[Finding]:
         yield from _infusion(case, rule, rule.infusion, giving)
     if rule.forms and order.route in rule.forms.routes:
         yield from _forms(case, rule, rule.forms, giving)
+    for limit in rule.days_by_route:
+        if order.route in limit.routes:
+            yield from _too_long(case, rule, limit)
     for problem in rule.with_problem:
         if order.route in problem.routes:
             yield from _with_problem(case, rule, problem)
@@ -67,6 +72,17 @@ def _said(case: Case, rule: SafetyRule, advice: GivingAdvice, *more: str) -> Fin
     return case.finding(
         rule.id, advice.topic, grade, f": {advice.summary}", advice.says, *more, cites=[advice.cite], withdraw=withdraw
     )
+
+
+def _too_long(case: Case, rule: SafetyRule, limit: DaysByRoute) -> Iterator[Finding]:
+    """Days by this route so far in the course, and those that the order has before it."""
+    order, today = case.order, case.facts.today
+    so_far = days_of([o for o in case.course.orders if o.route in limit.routes], today)
+    first = max(order.starts or today, today)
+    ahead = max((order.ends - first).days + (not so_far), 0) if order.ends else 0
+    if so_far + ahead > limit.days:
+        given = f"Days by this route so far: {so_far}" + (f", ahead: {ahead}." if ahead else ".")
+        yield _said(case, rule, limit, given)
 
 
 def _with_line(finding: Finding, rule: SafetyRule) -> Finding:
@@ -370,7 +386,8 @@ def _with_problem(case: Case, rule: SafetyRule, row: WithProblem) -> Iterator[Fi
     elif gap := record_gap(facts, "conditions"):
         names = " and ".join(concept.replace("-", " ") for concept in row.problems)
         summary = f": {names} could not be looked for (conditions {gap.why.value})"
-        yield case.finding(rule.id, "dataQuality", Indicator.INFO, summary, row.says, cites=[row.cite])
+        lost = case.knowledge.judgement.of_loss([row.indicator])
+        yield case.finding(rule.id, "dataQuality", lost, summary, row.says, cites=[row.cite])
 
 
 def _problem_finding(case: Case, rule: SafetyRule, row: WithProblem, because: str) -> Finding:

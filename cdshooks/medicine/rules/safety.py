@@ -27,13 +27,12 @@ class AllergyRow(Entry):
 
 
 class AllergyRule(Entry):
-    """What allergies forbid. `unseen` is how grave it is that allergies could not be looked for, by antiviral."""
+    """What allergies forbid."""
 
     kind: Literal["allergy"]
     id: str
     title: str
     reviewed: str
-    unseen: dict[str, Severity]
     rows: tuple[AllergyRow, ...]
     cite: Cite
 
@@ -66,6 +65,13 @@ class InWords(GivingAdvice):
     way: str
     routes: tuple[str, ...] = ()
     forms: tuple[str, ...] = ()
+
+
+class DaysByRoute(GivingAdvice):
+    """An order by one of these routes that is meant to last, or has lasted by it, more than so many days."""
+
+    routes: tuple[str, ...]
+    days: int
 
 
 class WithProblem(GivingAdvice):
@@ -190,6 +196,7 @@ class SafetyRule(Entry):
     reviewed: str
     by_route: tuple[ByRoute, ...] = ()
     in_words: tuple[InWords, ...] = ()
+    days_by_route: tuple[DaysByRoute, ...] = ()
     with_problem: tuple[WithProblem, ...] = ()
     companions: tuple[Companion, ...] = ()
     infusion: InfusionLimits | None = None
