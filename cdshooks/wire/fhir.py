@@ -464,7 +464,9 @@ class FhirOrder:
             return "do-not-perform"
         intent = _text(self.raw.get("intent")).lower()
         taken = any(self.raw.get(name) for name in ("reported", "reportedBoolean", "reportedReference"))
-        return "reported" if taken and intent == "plan" else intent  # US Core: what a patient takes without a prescriber
+        return (
+            "reported" if taken and intent == "plan" else intent
+        )  # US Core: what a patient takes without a prescriber
 
     @property
     def subject(self) -> str:  # noqa: D102

@@ -57,9 +57,7 @@ def _companion(case: Case, rule: SafetyRule, companion: Companion, giving: Givin
         summary = f": {companion.name} could not be looked for (medication list {gap.why.value})"
         said = f"It is not among the drafts of this call; the medication list: {gap}."
         lost = case.knowledge.judgement.of_loss([companion.indicator])
-        yield case.finding(
-            rule.id, "dataQuality", lost, summary, said, companion.says, cites=[companion.cite]
-        )
+        yield case.finding(rule.id, "dataQuality", lost, summary, said, companion.says, cites=[companion.cite])
     else:
         withdraw = "Remove this order" if grade is Indicator.CRITICAL else ""
         said = "Fluid may have to be restricted in this patient." if _restricted(case, companion) and not why else why
@@ -156,7 +154,9 @@ def _amount(
         largest = max((order.at_once for order in found if order.at_once), default=Decimal(0))
         if largest < enough.mg_at_once * (1 - judgement.tolerance):
             grade = min(_grade(case, companion), Indicator.WARNING)
-            summary = f": {companion.name} {largest.normalize():f} mg at once is too little, at least {enough.mg_at_once} mg"
+            summary = (
+                f": {companion.name} {largest.normalize():f} mg at once is too little, at least {enough.mg_at_once} mg"
+            )
     if grade is not None:
         yield case.finding(
             rule.id, companion.topic, grade, summary, companion.says, cites=[companion.cite], inputs=inputs

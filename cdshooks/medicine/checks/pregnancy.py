@@ -123,15 +123,17 @@ def _dated(statement: _Statement) -> str:
 def _contradicted(
     case: Case, rule: PregnancyRule, antiviral: PregnancyOf, statements: list[_Statement]
 ) -> Iterator[Finding]:
-    """A pregnancy on the problem list that a newer statement denies: said, because the list still has it."""
-    listed = [s for s in statements if s.pregnant and not s.result]
+    """A pregnancy that a newer statement denies: said, because the list still has it, or a test said so just now."""
+    latest = case.facts.today - timedelta(days=rule.test_days)
+    listed = [s for s in statements if s.pregnant and (not s.result or (s.on is not None and s.on >= latest))]
     if listed:
         yield case.finding(
             rule.id,
             "pregnancy",
             Indicator.INFO,
-            f": a pregnancy on the problem list, denied since ({_dated(statements[-1])})",
-            f"On the problem list: {_dated(listed[-1])}. Newer: {_dated(statements[-1])}. Make sure which is right.",
+            f": a pregnancy on {'record' if listed[-1].result else 'the problem list'}, denied since"
+            f" ({_dated(statements[-1])})",
+            f"On record: {_dated(listed[-1])}. Newer: {_dated(statements[-1])}. Make sure which is right.",
             antiviral.pregnant_says,
             cites=[antiviral.cite],
             inputs=[listed[-1].input, statements[-1].input],

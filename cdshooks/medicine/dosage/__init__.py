@@ -253,7 +253,9 @@ def read_stated(dosages: Sequence[Dosage], names: Sequence[str], product: Produc
     ml: list[tuple[Decimal, Decimal | None]] = []
     per_day: list[Decimal] = []
     for dosage in dosages:
-        amounts = [read[0] for entry in dosage.doses if not isinstance(read := entry_amount(entry, product, words), Unread)]
+        amounts = [
+            read[0] for entry in dosage.doses if not isinstance(read := entry_amount(entry, product, words), Unread)
+        ]
         own = [amount.high * amount.unit.factor for amount in amounts if amount.unit.kind == "liquid"]
         amounts += amounts_in(dosage.text, words)
         doses = (in_mg(amount, "text", product, words) for amount in amounts)
