@@ -176,9 +176,9 @@ def _unknown_in_care(knowledge: Knowledge) -> Iterator[str]:
 def _other_units(knowledge: Knowledge) -> Iterator[str]:
     """Limits in another unit than the results have."""
     for rule in knowledge.pregnancy:
-        analyte = knowledge.codes.analytes.get(rule.hormone.analyte)
-        if analyte and rule.hormone.unit != analyte.unit:
-            yield f"mappings: rule {rule.id}: {analyte.key} is in {analyte.unit}, not in {rule.hormone.unit}; convert the figures"
+        unit, analyte = rule.hormone.unit, knowledge.codes.analytes.get(rule.hormone.analyte)
+        if analyte and unit != analyte.unit:
+            yield f"mappings: rule {rule.id}: {analyte.key} is in {analyte.unit}, not in {unit}; convert the figures"
 
 
 def _names_in(rule: CareRule) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """Is the same active drug given twice, by two orders that both act in the whole body?
 
-A draft beside a running order of the same drug in the same form by the same route is how therapy is renewed and changed:
-no duplicate. Two forms are two orders that are both filled, unless one names the other as replaced.
+A draft beside a running order of the same drug in the same form by the same route is how therapy is renewed and
+changed: no duplicate. Two forms are two orders that are both filled, unless one names the other as replaced.
 """
 
 from collections.abc import Iterator

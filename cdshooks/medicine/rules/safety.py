@@ -87,7 +87,7 @@ class WithProblem(GivingAdvice):
 
 
 class Enough(Entry):
-    """How much of a companion goes with one dose of the drug, from this dose on: mL, or mg with a part of it at once."""
+    """How much of a companion goes with one dose of the drug, from this dose on: mL, or mg and a part of it at once."""
 
     from_mg_per_kg: Decimal | None = None
     ml: Decimal | None = None
