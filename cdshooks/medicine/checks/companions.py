@@ -142,7 +142,7 @@ def _amount(
     total, all_known = sum(known, Decimal(0)), len(known) == len(found)
     judgement = case.knowledge.judgement
     inputs = [Input(companion.name, order.name, reference=order.ref) for order in found]
-    what = f"{companion.name} {total.normalize():f} {unit}"
+    what = f"{companion.name} {total:.0f} {unit}"
     grade: Indicator | None = None
     if all_known and total < needed * (1 - judgement.tolerance):
         short = total <= needed * (1 - judgement.strong)
@@ -154,9 +154,7 @@ def _amount(
         largest = max((order.at_once for order in found if order.at_once), default=Decimal(0))
         if largest < enough.mg_at_once * (1 - judgement.tolerance):
             grade = min(_grade(case, companion), Indicator.WARNING)
-            summary = (
-                f": {companion.name} {largest.normalize():f} mg at once is too little, at least {enough.mg_at_once} mg"
-            )
+            summary = f": {companion.name} {largest:.0f} mg at once is too little, at least {enough.mg_at_once} mg"
     if grade is not None:
         yield case.finding(
             rule.id, companion.topic, grade, summary, companion.says, cites=[companion.cite], inputs=inputs
