@@ -148,7 +148,7 @@ def _amount(
         short = total <= needed * (1 - judgement.strong)
         grade = _grade(case, companion) if short else Indicator(max(_grade(case, companion) - 1, 0))
         summary = f": {what} is too little, at least {needed} {unit} with each dose"
-    elif not all_known and total < needed and not any(order.at_once for order in found):
+    elif not all_known and total < needed and not (enough.mg_at_once and any(order.at_once for order in found)):
         grade, summary = Indicator.INFO, f": how much {companion.name} is given could not be read"
     elif enough.mg_at_once is not None:
         largest = max((order.at_once for order in found if order.at_once), default=Decimal(0))
