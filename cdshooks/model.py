@@ -143,7 +143,7 @@ class ChartOrder(Protocol):
 
     @property
     def intent(self) -> str:
-        """Intent code, or "do-not-perform"."""
+        """Intent code, "do-not-perform", or "reported" for a plan that a report says is carried out."""
 
     @property
     def subject(self) -> str:
@@ -474,6 +474,7 @@ class OrderState(StrEnum):
 
     DRAFT = "draft"
     RUNNING = "running"
+    PLANNED = "planned"
     PAUSED = "paused"
     ENDED = "ended"
 

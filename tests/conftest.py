@@ -60,16 +60,18 @@ def client_on(knowledge: Knowledge) -> ClientOn:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """How often the scenarios expect silence, information, warnings: an alert that everybody gets is read by nobody."""
-    worst = Counter(
-        value
-        for outcome in ("passed", "failed")
-        for report in terminalreporter.getreports(outcome)
-        for key, value in report.user_properties
-        if key == "worst card"
-    )
-    if worst:
+    told: dict[str, Counter[object]] = {"worst card": Counter(), "cards": Counter()}
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            for key, value in report.user_properties:
+                if key in told:
+                    told[key][value] += 1
+    if worst := told["worst card"]:
         parts = ", ".join(f"{name} {worst[name]}" for name in ("silent", "info", "warning", "critical"))
         terminalreporter.write_line(f"scenarios {worst.total()}: {parts}")
+    if cards := {int(str(count)): times for count, times in told["cards"].items()}:
+        parts = ", ".join(f"{count} in {cards[count]}" for count in sorted(cards))
+        terminalreporter.write_line(f"cards per scenario: {parts}")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

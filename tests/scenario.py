@@ -163,9 +163,9 @@ class Scenario:
     def releases(self) -> tuple[str, ...]:
         """The releases that can say this order at all."""
         orders = (*self.orders, *_listed(self.given.get("medications")))
-        if any("doses" in order for order in orders):  # several statements of one dose exist from R4 on
+        if any("doses" in order or "reported" in order for order in orders):  # exist from R4 on
             return RELEASES[2:]
-        if any("clock" in order or "weekdays" in order for order in orders):
+        if any(order.keys() & {"clock", "weekdays", "intent"} for order in orders):
             return RELEASES[1:]
         return RELEASES
 
@@ -556,7 +556,11 @@ def _allergy(entry: Mapping[str, Any], identifier: str, release: str) -> Json:
 def _order(entry: Mapping[str, Any], identifier: str, release: str, *, active: bool) -> tuple[Json, Json | None]:
     """(the order, the Medication resource that goes beside it)."""
     known = "hook order coding as form dose doses every times each code clock weekdays sig route reason note status of"
-    _only(entry, f"{known} as_needed from to rate lasts unselected replaces instruction", f"order {entry.get('order')}")
+    _only(
+        entry,
+        f"{known} as_needed from to rate lasts unselected replaces instruction intent reported",
+        f"order {entry.get('order')}",
+    )
     kind = "MedicationOrder" if release == "DSTU2" else "MedicationRequest"
     found: Json = {
         "resourceType": kind,
@@ -564,7 +568,9 @@ def _order(entry: Mapping[str, Any], identifier: str, release: str, *, active: b
         "status": entry.get("status", "active" if active else "draft"),
     }
     if release != "DSTU2":
-        found["intent"] = "order"
+        found["intent"] = entry.get("intent", "order")
+    if "reported" in entry:
+        found["reported" if release == "R5" else "reportedBoolean"] = entry["reported"]
     found["patient" if release == "DSTU2" else "subject"] = {"reference": f"Patient/{_subject(entry)}"}
     found["dateWritten" if release == "DSTU2" else "authoredOn"] = str(entry.get("from", "2026-11-20"))
     medication = _drug_into(found, entry, release)

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdshooks.errors import KnowledgeError
-from cdshooks.medicine.dosage import Giving, load_dose_words, read_giving
+from cdshooks.medicine.dosage import Giving, load_dose_words, read_giving, read_stated
 from cdshooks.medicine.knowledge_files import load_knowledge
-from cdshooks.model import ChartOrder, Dosage, Quantity
+from cdshooks.model import ChartOrder, Dosage, Product, Quantity
 from cdshooks.wire.fhir import read_chart
 from cdshooks.wire.hooks import read_call
 
@@ -150,6 +150,53 @@ def test_rates_of_every_shape(rate: dict[str, Any], read: tuple[str, str], neste
 
 
 @pytest.mark.parametrize(
+    ("text", "beside"),
+    [
+        ("infuse over 2 h with 1 L NaCl 0.9% prehydration", ["1000"]),
+        ("Prehydrate with 750 mL saline. Infuse over 2 h", ["750"]),
+        ("hydration 250 mL before and 250 mL after", ["250", "250"]),
+        ("in 500 mL of glucose 5 % over 2 h", []),
+        ("adequate hydration", []),
+    ],
+)
+def test_volumes_beside_the_drug(text: str, beside: list[str]) -> None:
+    assert [str(volume) for volume in of(text).beside_ml] == beside
+    assert [str(volume) for volume in read_giving((), (text,), WORDS).beside_ml] == beside
+
+
+@pytest.mark.parametrize(
+    ("dosage", "mg", "ml", "per_day"),
+    [
+        ({"text": "2 g 3 h before, then 1 g at 2 h and 1 g at 8 h"}, ["2000", "1000"], [], []),
+        ({"text": "4 tablets before, 2 tablets after"}, ["2000", "1000"], [], []),
+        ({"text": "as directed"}, [], [("250", None)], []),
+        ({"text": "1 litre before"}, [], [("1000", None)], []),
+        (
+            {
+                "timing": {"repeat": {"frequency": 1, "period": 6, "periodUnit": "h"}},
+                "doseAndRate": [{"doseQuantity": {"value": 500, "unit": "mL"}}],
+            },
+            [],
+            [("500", "4")],
+            [],
+        ),
+        ({"doseAndRate": [{"rateQuantity": {"value": 100, "unit": "mL/h"}}]}, [], [], ["2400"]),
+    ],
+)
+def test_what_is_stated_at_once(
+    dosage: dict[str, Any], mg: list[str], ml: list[tuple[str, str | None]], per_day: list[str]
+) -> None:
+    """The name of the product tells a volume where the dosage has none."""
+    product = Product("probenecid", "its name", strength_mg=Decimal(500))
+    found = read_stated(ordered(dosage).dosages, ("Saline 250 mL bag",), product, WORDS)
+    assert sorted({f"{one.normalize():f}" for one in found.mg}, reverse=True) == mg
+    assert [(f"{one.normalize():f}", often and f"{often:f}") for one, often in found.ml] == (
+        ml or ([("250", None)] if not per_day else [])
+    )
+    assert [f"{one.normalize():f}" for one in found.ml_per_day] == per_day
+
+
+@pytest.mark.parametrize(
     "rate",
     [
         {"rateQuantity": {"unit": "mL/h"}},
@@ -195,7 +242,13 @@ def test_any_text_is_read(text: str) -> None:
         ("foscarnet.yaml", "[heart-failure,", "[hart-failure,", "names the problem 'hart-failure'"),
         ("cidofovir.yaml", "drugs: [probenecid]", "drugs: [probenacid]", "names the drug 'probenacid'"),
         ("cidofovir.yaml", "at_least: {upcr", "at_least: {upcrr", "names the result 'upcrr'"),
-        ("allergies.yaml", "  letermovir: info", "  letermovirr: info", "names the antiviral 'letermovirr'"),
+        ("allergies.yaml", "orders: [letermovir]", "orders: [letermovirr]", "names the antiviral 'letermovirr'"),
+        ("pregnancy.yaml", "analyte: hcg-quantitative", "analyte: hcg", "names the result 'hcg'"),
+        ("pregnancy.yaml", "unit: m[IU]/mL", "unit: IU/mL", "not in IU/mL; convert"),
+        ("letermovir.yaml", "way: no-filter", "way: no-filtre", "names the way 'no-filtre'"),
+        ("letermovir.yaml", "days: 28", "days: four weeks", "days"),
+        ("cidofovir.yaml", "mg_at_once: 2000", "ml: 2000", "give either `ml`"),
+        ("foscarnet.yaml", "- {ml: 500}", "- {}", "give either `ml`"),
         ("pregnancy.yaml", "[hysterectomy,", "[hysterectomi,", "names the problem 'hysterectomi'"),
         ("immunosuppression.yaml", "drugs: [mycophenolate]", "drugs: [mycofenolate]", "names the drug 'mycofenolate'"),
         ("ganciclovir.yaml", "routes: [oral]", "routes: [orral]", "names the route 'orral'"),

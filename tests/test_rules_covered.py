@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import orjson
 import pytest
 from conftest import Judge
-from scenario import Scenario, load_scenarios, render
+from scenario import Json, Scenario, load_scenarios, render, words_of
 
 from cdshooks.medicine.interpret import interpret
 from cdshooks.medicine.knowledge import Knowledge
@@ -36,6 +36,7 @@ from cdshooks.medicine.rules.monitoring import MonitoringRule, ToxicityRule
 from cdshooks.medicine.rules.reading import JudgementRule, PhaseRule, SiteRule
 from cdshooks.medicine.rules.renal_dose import RenalDoseRule
 from cdshooks.medicine.rules.resistance import ResistanceRule
+from cdshooks.medicine.rules.safety import AllergyRule, ImmunosuppressionRule, PregnancyRule, SafetyRule
 from cdshooks.model import Chart, Order
 from cdshooks.wire.fhir import read_chart
 from cdshooks.wire.hooks import read_call
@@ -124,11 +125,16 @@ def applicable(order: Order, knowledge: Knowledge) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def met(judge: Judge, knowledge: Knowledge) -> dict[str, dict[str, list[str]]]:
+def answers(judge: Judge) -> list[tuple[Scenario, list[Json]]]:
+    """Every scenario with its cards."""
+    return [(scenario, judge(render(scenario), scenario.today).cards) for scenario in SCENARIOS]
+
+
+@pytest.fixture(scope="module")
+def met(answers: list[tuple[Scenario, list[Json]]], knowledge: Knowledge) -> dict[str, dict[str, list[str]]]:
     """Rule id -> "fires" or "quiet" -> names of scenarios."""
     found: dict[str, dict[str, list[str]]] = defaultdict(lambda: {"fires": [], "quiet": []})
-    for scenario in SCENARIOS:
-        cards = judge(render(scenario), scenario.today).cards
+    for scenario, cards in answers:
         fired = {rule for card in cards for rule in card["extension"]["cmv-cds.finding"]["checks"]}
         for rule in fired:
             found[rule]["fires"].append(scenario.name)
@@ -155,3 +161,42 @@ def test_every_rule_fires_in_a_scenario_and_stays_quiet_in_another(
     assert never == AWAITED[how], (
         "a rule without a scenario, or one that has got its scenario and stands in AWAITED still"
     )
+
+
+def rows(knowledge: Knowledge) -> Iterator[tuple[str, str, str]]:
+    """(rule, drug or "", words) of every row of the tables on safety and toxicity, as a card says it."""
+    for rule in (*knowledge.care, *knowledge.toxicity):
+        match rule:
+            case SafetyRule():
+                advice = (*rule.by_route, *rule.in_words, *rule.days_by_route, *rule.with_problem, *rule.companions)
+                yield from ((rule.id, rule.drug, row.summary) for row in advice)
+            case AllergyRule():
+                yield from ((rule.id, drug, row.says) for row in rule.rows for drug in row.orders)
+            case PregnancyRule():
+                for row in rule.antivirals:
+                    for drug in row.drugs:
+                        yield from ((rule.id, drug, text) for text in (row.pregnant_says, row.breastfeeding_says))
+            case ImmunosuppressionRule():
+                yield from ((rule.id, "", row.says) for row in rule.rows)
+            case ToxicityRule():
+                for limit in rule.limits:
+                    below = limit.below is not None
+                    edge = f"below {limit.below}" if below else f"{limit.at_least} {limit.unit} or more"
+                    yield rule.id, "", edge
+
+
+def test_every_row_of_safety_and_toxicity_is_said_in_a_scenario(
+    answers: list[tuple[Scenario, list[Json]]], knowledge: Knowledge
+) -> None:
+    told: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for _, cards in answers:
+        for card in cards:
+            finding = card["extension"]["cmv-cds.finding"]
+            for rule in finding["checks"]:
+                told[rule].append((finding.get("drug", ""), words_of(card)))
+    never = {
+        row
+        for row in rows(knowledge)
+        if not any(row[1] in ("", drug) and row[2].casefold() in words for drug, words in told[row[0]])
+    }
+    assert never == set()

@@ -38,6 +38,7 @@ def test_cards(scenario: Scenario, judge: Judge, record_property: Callable[[str,
     record_property("worst card", scenario.worst)
     request = render(scenario)
     cards = judge(request, scenario.today).cards
+    record_property("cards", len(cards))
     assert differences(scenario, cards) == []
     assert breaches(cards, request) == []
 
@@ -90,6 +91,16 @@ def test_well_treated_patients_are_left_in_peace() -> None:
     well = [scenario for scenario in SCENARIOS if scenario.file == "well-treated"]
     assert len(well) >= 25
     assert {scenario.worst for scenario in well} <= {"silent", "info"}
+    drugs = {str(order["order"]).split()[0] for scenario in well for order in scenario.orders}
+    assert drugs >= {
+        "ganciclovir",
+        "valganciclovir",
+        "foscarnet",
+        "cidofovir",
+        "maribavir",
+        "letermovir",
+        "brincidofovir",
+    }
     assert sum(scenario.worst == "silent" for scenario in well) > len(well) / 2
 
 

@@ -4,7 +4,7 @@ Decides once, before any check: whose data it is, which results may be used, whi
 """
 
 from collections.abc import Iterable
-from datetime import date, tzinfo
+from datetime import date, timedelta, tzinfo
 from functools import lru_cache, partial
 
 from cdshooks.medicine.codes import Analyte, Codes, Meaning
@@ -47,6 +47,7 @@ from cdshooks.model import (
 
 _NOT_ACTIVE = frozenset({"inactive", "resolved", "remission", "refuted", "entered-in-error"})
 _NOT_DONE = frozenset({"entered-in-error", "not-done", "aborted", "suspended", "preparation", "cancelled"})
+_NO_ORDER = frozenset({"do-not-perform", "proposal", "option"})
 _RUNNING = frozenset({"active", "taking", "intended", ""})
 _ALLERGY_KINDS = ("allergy", "adverse-effect")
 _NOW = (OrderState.DRAFT, OrderState.RUNNING)
@@ -65,8 +66,8 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, *, 
     known = {order.chart.ref for order in judged if order.chart.ref}
     known |= {order.ref for order in (*chart.judged, *chart.drafts) if order.ref and order.status in ORDER_IS_OVER}
     others = [entry for entry in listed if entry.ref not in known or not entry.ref]
-    states = {id(entry): _state_of(entry, today, zone) for entry in others}
-    running = [entry for entry in others if states[id(entry)] is OrderState.RUNNING]
+    states = {id(entry): _state_of(entry, knowledge, today, zone) for entry in others}
+    running = [entry for entry in others if _is_ordered(entry, states[id(entry)])]
     active = list(_orders(running, chart, knowledge, zone, refused, draft=False))
     if chart.hook == "patient-view":
         judged, active = active, []
@@ -152,13 +153,24 @@ def _reported(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo) -> 
     return found
 
 
-def _state_of(order: ChartOrder, today: date, zone: tzinfo) -> OrderState | None:
-    """Is an entry of the medication list being taken? None for one that never was an order to be carried out."""
-    if order.status in ("entered-in-error", "cancelled", "draft") or order.intent == "do-not-perform":
+def _state_of(order: ChartOrder, knowledge: Knowledge, today: date, zone: tzinfo) -> OrderState | None:
+    """Is an entry of the medication list being taken? None for one that never was an order to be carried out.
+
+    A proposal or an option authorises nothing, a plan not yet. What starts within some days counts as running.
+    """
+    if order.status in ("entered-in-error", "cancelled", "draft") or order.intent in _NO_ORDER:
         return None
     if order.status in ORDER_IS_OVER or ((ends := ends_on(order, zone)) is not None and ends < today):
         return OrderState.ENDED
-    return OrderState.RUNNING if order.status in _RUNNING else OrderState.PAUSED
+    if order.status not in _RUNNING:
+        return OrderState.PAUSED
+    starts, soon = starts_on(order, zone), today + timedelta(days=knowledge.interaction_limits.planned_after_days)
+    return OrderState.PLANNED if order.intent == "plan" or (starts and starts > soon) else OrderState.RUNNING
+
+
+def _is_ordered(order: ChartOrder, state: OrderState | None) -> bool:
+    """Does it run, or is it ordered for a later day?"""
+    return state is OrderState.RUNNING or (state is OrderState.PLANNED and order.intent != "plan")
 
 
 def _of_strangers(orders: Iterable[ChartOrder], patient_id: str) -> Iterable[Unused]:

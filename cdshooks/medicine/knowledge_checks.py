@@ -38,6 +38,7 @@ def contradictions(knowledge: Knowledge) -> list[str]:
     problems += _unknown_names(knowledge, dosing)
     problems += _unwatched(knowledge)
     problems += _unknown_in_care(knowledge)
+    problems += _other_units(knowledge)
     problems += _unknown_in_resistance(knowledge)
     problems += _unknown_in_advice(knowledge)
     taken: dict[tuple[str, str, str], str] = {}
@@ -170,15 +171,22 @@ def _unknown_in_care(knowledge: Knowledge) -> Iterator[str]:
                 yield f"mappings: rule {rule.id} names the {what} {name!r}, which no file here knows; mend the name"
 
 
+def _other_units(knowledge: Knowledge) -> Iterator[str]:
+    """Limits in another unit than the results have."""
+    for rule in knowledge.pregnancy:
+        unit, analyte = rule.hormone.unit, knowledge.codes.analytes.get(rule.hormone.analyte)
+        if analyte and unit != analyte.unit:
+            yield f"mappings: rule {rule.id}: {analyte.key} is in {analyte.unit}, not in {unit}; convert the figures"
+
+
 def _names_in(rule: CareRule) -> Iterator[tuple[str, str]]:
     """(kind of name, name) of everything that a rule refers to."""
     used: list[tuple[str, Iterable[str]]] = [("antiviral", rule.about)]
     match rule:
         case AllergyRule():
-            used += [("antiviral", rule.unseen)]
             used += [("drug", row.to_drugs) for row in rule.rows] + [("problem", row.to_concepts) for row in rule.rows]
         case SafetyRule():
-            routed = (rule.by_route, rule.in_words, rule.with_problem, rule.companions)
+            routed = (rule.by_route, rule.in_words, rule.days_by_route, rule.with_problem, rule.companions)
             used += [("route", entry.routes) for entries in routed for entry in entries]
             used += [("route", entry.routes) for entry in (rule.infusion, rule.forms) if entry]
             used += [("route", each.not_by) for each in rule.companions]
@@ -190,7 +198,7 @@ def _names_in(rule: CareRule) -> Iterator[tuple[str, str]]:
             used += [("problem", each.less_with) for each in rule.companions]
             used += [("result", row.at_least) for row in rule.with_problem]
         case PregnancyRule():
-            used += [("problem", rule.child_bearing.excluded_by)]
+            used += [("problem", rule.child_bearing.excluded_by), ("result", [rule.hormone.analyte])]
         case ImmunosuppressionRule():
             used += [("drug", row.drugs) for row in rule.rows]
             used += [("problem", (*row.problems, *row.also, *row.unless)) for row in rule.rows]

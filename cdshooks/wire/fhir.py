@@ -456,7 +456,13 @@ class FhirOrder:
 
     @property
     def intent(self) -> str:  # noqa: D102
-        return "do-not-perform" if self.raw.get("doNotPerform") is True else _text(self.raw.get("intent")).lower()
+        if self.raw.get("doNotPerform") is True:
+            return "do-not-perform"
+        intent = _text(self.raw.get("intent")).lower()
+        taken = any(self.raw.get(name) for name in ("reported", "reportedBoolean", "reportedReference"))
+        return (
+            "reported" if taken and intent == "plan" else intent
+        )  # US Core: what a patient takes without a prescriber
 
     @property
     def subject(self) -> str:  # noqa: D102

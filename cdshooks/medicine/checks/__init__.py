@@ -8,6 +8,7 @@ from cdshooks.medicine.case import Case, cases, local_cases
 from cdshooks.medicine.checks import (
     allergy,
     cidofovir,
+    companions,
     data_quality,
     dose,
     duplicate,
@@ -40,6 +41,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("toxicity", toxicity.check),
     ("allergies", allergy.check),
     ("how it is given", safety.check),
+    ("what goes with it", companions.check),
     ("pregnancy", pregnancy.check),
     ("immunosuppression", immunosuppression.check),
     ("resistance", resistance.check),
@@ -70,7 +72,7 @@ def run(facts: Facts, knowledge: Knowledge) -> tuple[tuple[Finding, ...], tuple[
             except Exception as error:  # noqa: BLE001 - the border that keeps one defect from silencing every other check
                 failures.append((name, error))
                 own.append(_could_not_run(name, case))
-        findings += _with_lines(case, _without_doses(own))
+        findings += _with_lines(case, _without_doses(_asking_once(own)))
     return tuple(findings), tuple(failures)
 
 
@@ -80,6 +82,17 @@ def _without_doses(findings: list[Finding]) -> list[Finding]:
         return findings
     line = "No dose is proposed: another finding speaks against giving this order at all."
     return [replace(f, proposals=(), because=(*f.because, line)) if f.proposals else f for f in findings]
+
+
+def _asking_once(findings: list[Finding]) -> list[Finding]:
+    """A test that monitoring offers to order is not offered by another card of the same order."""
+    due = {test for finding in findings if finding.topic == "monitoring" for test in finding.lab_requests}
+    return [
+        finding
+        if finding.topic == "monitoring"
+        else replace(finding, lab_requests=tuple(test for test in finding.lab_requests if test not in due))
+        for finding in findings
+    ]
 
 
 def _with_lines(case: Case, findings: list[Finding]) -> list[Finding]:

@@ -18,9 +18,10 @@ def check(case: Case) -> Iterator[Finding]:
     yield from _on_record(case)
     for rule in case.knowledge.allergy:
         gap = record_gap(case.facts, "allergies")
-        if gap and case.order.product.drug in rule.unseen:
+        rows = [row for row in rule.rows if case.order.product.drug in row.orders]
+        if gap and rows:
             summary = f": allergies not checked ({gap.why.value})"
-            indicator = Indicator[rule.unseen[case.order.product.drug].upper()]
+            indicator = case.knowledge.judgement.of_loss(row.indicator for row in rows)
             yield case.finding(
                 rule.id, "dataQuality", indicator, summary, f"Allergies and intolerances: {gap}.", cites=[rule.cite]
             )

@@ -1,6 +1,7 @@
 """Is the same active drug given twice, by two orders that both act in the whole body?
 
-A draft beside a running order of the same drug by the same route is how therapy is renewed and changed: no duplicate.
+A draft beside a running order of the same drug in the same form by the same route is how therapy is renewed and
+changed: no duplicate. Two forms are two orders that are both filled, unless one names the other as replaced.
 """
 
 from collections.abc import Iterator
@@ -39,13 +40,15 @@ def _replaced(order: Order, other: Order) -> bool:
 
 def _doubled(case: Case, group: SameDrug | None, other: Order) -> Iterator[Finding]:
     order = case.order
-    same_form = order.product.drug == other.product.drug and (
-        order.route == other.route or "" in (order.route, other.route)
+    same_form = order.product.drug == other.product.drug and all(
+        one == another or "" in (one, another)
+        for one, another in ((order.route, other.route), (order.product.form, other.product.form))
     )
     if same_form and order.draft != other.draft:
         return  # a renewal or a change of dose
     name = case.knowledge.medicines.title(other.product.drug)
-    route = f" ({other.route})" if other.route else ""
+    how = other.route if order.route != other.route or order.product.form == other.product.form else other.product.form
+    route = f" ({how})" if how else ""
     state = "is ordered in this session too" if other.draft else "runs already" if order.draft else "runs as well"
     indicator, ending = Indicator.CRITICAL, "the same active drug twice"
     advice = "Keep one of the two orders. When one follows the other, end the first on the day the second begins."

@@ -78,7 +78,7 @@ def _list_not_known(case: Case, rule: InteractionRule) -> Iterator[Finding]:
     yield case.finding(
         rule.id,
         "dataQuality",
-        _SEVERITY[rule.list_unknown],
+        case.knowledge.judgement.of_loss(pair.severity for pair in rule.pairs),
         f": interactions {'checked in part' if in_part else 'not checked'} ({how})",
         f"Medication list: {gap}. Other drugs, and a second order of this one, were looked for as far as it was seen.",
         cites=[rule.cite],
@@ -118,7 +118,7 @@ def _beside(case: Case) -> Mapping[str, list[Prescription]]:
 def _hit(case: Case, pair: Pair, drug: str, entries: list[Prescription]) -> _Hit | None:
     """The row for this drug: while it is given, on hold, or over for too short a time."""
     begins = _begins(case)
-    given = [p for p in entries if p.state in _NOW and not (p.ends and p.ends < begins)]
+    given = [p for p in entries if _is_given(p, begins)]
     name = case.knowledge.medicines.title(drug)
     if given:
         graded = _graded(case, pair, drug, given)
@@ -126,12 +126,24 @@ def _hit(case: Case, pair: Pair, drug: str, entries: list[Prescription]) -> _Hit
         unknown = "route not given" if pair.not_routes and all(not p.route for p in given) else ""
         return _Hit(pair, drug, name, given[0], ", ".join(filter(None, (state, unknown))), graded)
     if pair.washout_days and case.facts.hook != "patient-view":
-        return _washing_out(case, pair, drug, entries, begins)
-    held = [p for p in entries if p.state is OrderState.PAUSED]
-    if held and _severity(case, pair) is Indicator.CRITICAL:
-        remark = "on hold now; not to be resumed beside this order"
-        return _Hit(pair, drug, name, held[0], remark, _Graded(Indicator.INFO))
+        over = [p for p in entries if p.state is not OrderState.PLANNED]
+        if over:
+            return _washing_out(case, pair, drug, over, begins)
+    later = {
+        OrderState.PAUSED: "on hold now; not to be resumed beside this order",
+        OrderState.PLANNED: "planned; not to be begun beside this order",
+    }
+    not_yet = [p for p in entries if p.state in later]
+    if not_yet and _severity(case, pair) is Indicator.CRITICAL:
+        return _Hit(pair, drug, name, not_yet[0], later[not_yet[0].state], _Graded(Indicator.INFO))
     return None
+
+
+def _is_given(p: Prescription, begins: date) -> bool:
+    """Is it given when the judged order begins?"""
+    if p.state is OrderState.PLANNED and p.order.intent != "plan":
+        return p.starts is not None and p.starts <= begins
+    return p.state in _NOW and not (p.ends and p.ends < begins)
 
 
 def _begins(case: Case) -> date:

@@ -10,7 +10,7 @@ from datetime import date, timedelta
 
 from cdshooks.medicine.case import Case, medicines_gap, record_gap
 from cdshooks.medicine.rules.safety import PregnancyOf, PregnancyRule
-from cdshooks.model import Facts, Finding, Indicator, Input, Lab, Missing, Said, Why
+from cdshooks.model import Facts, Finding, Indicator, Input, Missing, Said, Why
 
 _NOT_SEEN = (Why.NOT_SENT, Why.FETCH_FAILED)
 
@@ -88,11 +88,32 @@ def _statements(facts: Facts, rule: PregnancyRule) -> Iterator[_Statement]:
             pregnant = problem.concept == "pregnancy"
             words = problem.text or problem.concept
             yield _Statement(pregnant, words, problem.since, problem.ref, result=False)
-    for test in ("pregnancy-test", "pregnancy-status"):
-        said = facts.said(test)
+    for said in (facts.said("pregnancy-test"), facts.said("pregnancy-status"), _by_hormone(facts, rule)):
         if isinstance(said, Said) and said.answer and said.on >= oldest:
-            name = test.replace("-", " ")
-            yield _Statement(said.answer == "positive", f"{name}: {said.words}", said.on, said.ref, result=True)
+            words = f"{said.test.replace('-', ' ')}: {said.words}" if said.test != rule.hormone.analyte else said.words
+            yield _Statement(said.answer == "positive", words, said.on, said.ref, result=True)
+
+
+def _by_hormone(facts: Facts, rule: PregnancyRule) -> Said | Missing:
+    """The newest chorionic gonadotropin as a pregnancy test; in a man it is a sign of something else."""
+    limits, lab = rule.hormone, facts.newest(rule.hormone.analyte)
+    if isinstance(lab, Missing):
+        return lab
+    low, high = "<" in lab.comparator, ">" in lab.comparator
+    answer = "positive" if lab.value >= limits.positive_from and not low and facts.sex != "male" else ""
+    if not high and (lab.value < limits.negative_below or (low and lab.value == limits.negative_below)):
+        answer = "negative"
+    return Said(limits.analyte, answer, f"chorionic gonadotropin {lab.original}", lab.on, lab.ref, lab.remark)
+
+
+def _tested(facts: Facts, rule: PregnancyRule) -> Said | Missing:
+    """The newest pregnancy test, in words or as a number; of two on one day the positive one."""
+    said, counted = facts.said("pregnancy-test"), _by_hormone(facts, rule)
+    results = [one for one in (said, counted) if isinstance(one, Said)]
+    if results:
+        return max(results, key=lambda one: (one.on, one.answer == "positive"))
+    unusable = isinstance(counted, Missing) and counted.why is Why.UNUSABLE
+    return counted if unusable and isinstance(said, Missing) and said.why is Why.NONE_ON_FILE else said
 
 
 def _dated(statement: _Statement) -> str:
@@ -102,15 +123,17 @@ def _dated(statement: _Statement) -> str:
 def _contradicted(
     case: Case, rule: PregnancyRule, antiviral: PregnancyOf, statements: list[_Statement]
 ) -> Iterator[Finding]:
-    """A pregnancy on the problem list that a newer statement denies: said, because the list still has it."""
-    listed = [s for s in statements if s.pregnant and not s.result]
+    """A pregnancy that a newer statement denies: said, because the list still has it, or a test said so just now."""
+    latest = case.facts.today - timedelta(days=rule.test_days)
+    listed = [s for s in statements if s.pregnant and (not s.result or (s.on is not None and s.on >= latest))]
     if listed:
         yield case.finding(
             rule.id,
             "pregnancy",
             Indicator.INFO,
-            f": a pregnancy on the problem list, denied since ({_dated(statements[-1])})",
-            f"On the problem list: {_dated(listed[-1])}. Newer: {_dated(statements[-1])}. Make sure which is right.",
+            f": a pregnancy on {'record' if listed[-1].result else 'the problem list'}, denied since"
+            f" ({_dated(statements[-1])})",
+            f"On record: {_dated(listed[-1])}. Newer: {_dated(statements[-1])}. Make sure which is right.",
             antiviral.pregnant_says,
             cites=[antiviral.cite],
             inputs=[listed[-1].input, statements[-1].input],
@@ -137,7 +160,7 @@ def _test(case: Case, rule: PregnancyRule, antiviral: PregnancyOf) -> Iterator[F
     excluded = any(problem.concept in limits.excluded_by for problem in facts.problems)
     if facts.sex == "male" or not of_age or excluded:
         return
-    test = facts.said("pregnancy-test")
+    test = _tested(facts, rule)
     in_date = isinstance(test, Said) and (facts.today - test.on).days <= rule.test_days
     if in_date and isinstance(test, Said) and test.answer == "negative":
         return
@@ -166,7 +189,7 @@ def _excluded_lately(facts: Facts, rule: PregnancyRule) -> bool:
 def _not_seen_on_treatment(case: Case, rule: PregnancyRule) -> Iterator[Finding]:
     """On running therapy no test is asked for, but a pregnancy could not be looked for."""
     gap = record_gap(case.facts, "conditions")
-    test = case.facts.said("pregnancy-test")
+    test = _tested(case.facts, rule)
     gaps = [("conditions", gap)] if gap else []
     gaps += [("pregnancy tests", test)] if isinstance(test, Missing) and test.why in _NOT_SEEN else []
     if gaps:
@@ -213,9 +236,9 @@ def _asked_for(case: Case, rule: PregnancyRule, antiviral: PregnancyOf, test: Sa
 
 def _instead(facts: Facts, rule: PregnancyRule) -> Iterator[str]:
     """What is on file in the place of a test."""
-    hcg, status = facts.newest("hcg-quantitative"), facts.said("pregnancy-status")
-    if isinstance(hcg, Lab) and (facts.today - hcg.on).days <= rule.test_days:
-        yield f"Chorionic gonadotropin {hcg.original} of {hcg.on.isoformat()} is on file: read it."
+    tested, status = _tested(facts, rule), facts.said("pregnancy-status")
+    if isinstance(tested, Said) and tested.test == rule.hormone.analyte:
+        yield rule.hormone.basis
     if isinstance(status, Said):
         yield f"Pregnancy status of {status.on.isoformat()}: {status.words}."
     if record_gap(facts, "conditions"):

@@ -1,16 +1,16 @@
-"""Is the order given as it may be, with what has to go beside it, to a patient who may have it? Kidneys aside."""
+"""Is the order given as it may be, to a patient who may have it? Kidneys aside."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from cdshooks.medicine.case import Case, medicines_gap, record_gap
+from cdshooks.medicine.case import Case, record_gap
 from cdshooks.medicine.compare import in_table_unit
-from cdshooks.medicine.dosage import Giving, Rate, read_giving, spelling
+from cdshooks.medicine.dosage import Giving, Rate, read_giving
 from cdshooks.medicine.rules.safety import (
     ByRoute,
-    Companion,
     Concentration,
+    DaysByRoute,
     FastestRate,
     Forms,
     GivingAdvice,
@@ -19,7 +19,8 @@ from cdshooks.medicine.rules.safety import (
     Shortest,
     WithProblem,
 )
-from cdshooks.model import Finding, Indicator, Input, Lab, Missing, OrderState, Prescription, Regimen, Why
+from cdshooks.medicine.therapy import days_of
+from cdshooks.model import Finding, Indicator, Input, Lab, Missing, Regimen, Why
 
 _GRADES = {"info": Indicator.INFO, "warning": Indicator.WARNING, "critical": Indicator.CRITICAL}
 _NOT_SEEN = (Why.NOT_SENT, Why.FETCH_FAILED)
@@ -57,22 +58,31 @@ def _findings(case: Case, rule: SafetyRule) -> Iterator[Finding]:
         yield from _infusion(case, rule, rule.infusion, giving)
     if rule.forms and order.route in rule.forms.routes:
         yield from _forms(case, rule, rule.forms, giving)
+    for limit in rule.days_by_route:
+        if order.route in limit.routes:
+            yield from _too_long(case, rule, limit)
     for problem in rule.with_problem:
         if order.route in problem.routes:
             yield from _with_problem(case, rule, problem)
-    for companion in rule.companions:
-        if order.route in companion.routes and case.facts.hook != "patient-view":
-            yield from _companion(case, rule, companion, giving)
 
 
-def _said(
-    case: Case, rule: SafetyRule, advice: GivingAdvice, *more: str, indicator: Indicator | None = None
-) -> Finding:
-    grade = _GRADES[advice.indicator] if indicator is None else indicator
+def _said(case: Case, rule: SafetyRule, advice: GivingAdvice, *more: str) -> Finding:
+    grade = _GRADES[advice.indicator]
     withdraw = "Remove this order" if grade is Indicator.CRITICAL and advice.topic == "contraindication" else ""
     return case.finding(
         rule.id, advice.topic, grade, f": {advice.summary}", advice.says, *more, cites=[advice.cite], withdraw=withdraw
     )
+
+
+def _too_long(case: Case, rule: SafetyRule, limit: DaysByRoute) -> Iterator[Finding]:
+    """Days by this route so far in the course, and those that the order has before it."""
+    order, today = case.order, case.facts.today
+    so_far = days_of([o for o in case.course.orders if o.route in limit.routes], today)
+    first = max(order.starts or today, today)
+    ahead = max((order.ends - first).days + (not so_far), 0) if order.ends else 0
+    if so_far + ahead > limit.days:
+        given = f"Days by this route so far: {so_far}" + (f", ahead: {ahead}." if ahead else ".")
+        yield _said(case, rule, limit, given)
 
 
 def _with_line(finding: Finding, rule: SafetyRule) -> Finding:
@@ -357,7 +367,7 @@ def _tablet_for_child(case: Case, rule: SafetyRule, forms: Forms) -> Iterator[Fi
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# Problems and companions
+# Problems
 
 
 def _with_problem(case: Case, rule: SafetyRule, row: WithProblem) -> Iterator[Finding]:
@@ -376,7 +386,8 @@ def _with_problem(case: Case, rule: SafetyRule, row: WithProblem) -> Iterator[Fi
     elif gap := record_gap(facts, "conditions"):
         names = " and ".join(concept.replace("-", " ") for concept in row.problems)
         summary = f": {names} could not be looked for (conditions {gap.why.value})"
-        yield case.finding(rule.id, "dataQuality", Indicator.INFO, summary, row.says, cites=[row.cite])
+        lost = case.knowledge.judgement.of_loss([row.indicator])
+        yield case.finding(rule.id, "dataQuality", lost, summary, row.says, cites=[row.cite])
 
 
 def _problem_finding(case: Case, rule: SafetyRule, row: WithProblem, because: str) -> Finding:
@@ -387,49 +398,3 @@ def _problem_finding(case: Case, rule: SafetyRule, row: WithProblem, because: st
         sodium = milligrams / dose.undiluted_mg_per_ml * row.sodium_mg_per_ml
         lines.append(f"One dose of {milligrams.quantize(Decimal(1))} mg brings about {sodium:.0f} mg of sodium.")
     return _said(case, rule, row, *lines)
-
-
-def _companion(case: Case, rule: SafetyRule, companion: Companion, giving: Giving) -> Iterator[Finding]:
-    members = case.knowledge.medicines.members(companion.drugs)
-    if any(_counts(p, companion, case) for p in case.facts.prescriptions if p.drug in members):
-        return
-    grade, why = _GRADES[companion.indicator], ""
-    concepts = {problem.concept for problem in case.facts.problems}
-    if companion.mentioned in giving.ways:
-        grade, why = (
-            Indicator(max(grade - 1, 0)),
-            f"The order's own words name {companion.name}; no order for it was seen.",
-        )
-    elif concepts & set(companion.less_with):
-        grade, why = Indicator(max(grade - 1, 0)), "Fluid may have to be restricted in this patient."
-    gap = medicines_gap(case.facts)
-    if gap:
-        summary = f": {companion.name} could not be looked for (medication list {gap.why.value})"
-        said = f"It is not among the drafts of this call; the medication list: {gap}."
-        lower = Indicator(max(_GRADES[companion.indicator] - 1, 0))
-        yield case.finding(rule.id, "dataQuality", lower, summary, said, companion.says, cites=[companion.cite])
-    else:
-        yield _said(case, rule, companion, why, indicator=grade)
-
-
-def _counts(prescription: Prescription, companion: Companion, case: Case) -> bool:
-    """Is it ordered or running, by a right route, and enough to count?"""
-    if not prescription.systemic or prescription.route in companion.not_by:
-        return False
-    if prescription.state not in (OrderState.DRAFT, OrderState.RUNNING):
-        return False
-    if companion.at_least_ml is None:
-        return True
-    volumes = list(_volumes(prescription, case))
-    return not volumes or max(volumes) >= companion.at_least_ml
-
-
-def _volumes(prescription: Prescription, case: Case) -> Iterator[Decimal]:
-    """The volumes in mL that an order gives at once, as far as its fields say."""
-    units = case.knowledge.dose_words.units
-    for dosage in prescription.order.dosages:
-        for dose in dosage.doses:
-            for quantity in filter(None, (dose.high, dose.low)):
-                unit = units.get(spelling(quantity.code or quantity.unit))
-                if unit and unit.kind == "liquid":
-                    yield quantity.value * unit.factor

@@ -15,7 +15,7 @@ from cdshooks.medicine.dosage.amount import Dose, entry_amount, in_mg, one_dose
 from cdshooks.medicine.dosage.giving import Giving as Giving
 from cdshooks.medicine.dosage.giving import Rate as Rate
 from cdshooks.medicine.dosage.giving import read_giving as read_giving
-from cdshooks.medicine.dosage.sig import Sig, read_sig
+from cdshooks.medicine.dosage.sig import Sig, amounts_in, read_sig, volumes_in
 from cdshooks.medicine.dosage.timing import Often, read_timing
 from cdshooks.medicine.dosage.wording import often_wording, quote
 from cdshooks.medicine.dosage.wording import regimen_wording as regimen_wording
@@ -232,3 +232,39 @@ def read_regimen(dosages: tuple[Dosage, ...], product: Product, words: DoseWords
     if _apart(distinct) and not any(reading.dosage.timing.starts for reading in distinct):
         return _together(distinct)
     return _first_step(distinct)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# How much at once, where the whole regimen need not be known
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What an order states as given at once: mg, or mL with how often a day (None when that is not said)."""
+
+    mg: tuple[Decimal, ...] = ()
+    ml: tuple[tuple[Decimal, Decimal | None], ...] = ()
+    ml_per_day: tuple[Decimal, ...] = ()  # fluids that run at a rate, around the clock
+
+
+def read_stated(dosages: Sequence[Dosage], names: Sequence[str], product: Product, words: DoseWords) -> Stated:
+    """Every amount that fields and text state. A volume in the product's name counts where the dosage has none."""
+    mg: list[Decimal] = []
+    ml: list[tuple[Decimal, Decimal | None]] = []
+    per_day: list[Decimal] = []
+    for dosage in dosages:
+        amounts = [
+            read[0] for entry in dosage.doses if not isinstance(read := entry_amount(entry, product, words), Unread)
+        ]
+        own = [amount.high * amount.unit.factor for amount in amounts if amount.unit.kind == "liquid"]
+        amounts += amounts_in(dosage.text, words)
+        doses = (in_mg(amount, "text", product, words) for amount in amounts)
+        mg += [dose.high for dose in doses if isinstance(dose, Dose) and dose.unit == "mg"]
+        timed = read_timing(dosage.timing, read_sig(dosage.text, words), words)
+        rate = timed.often.rate if not isinstance(timed, Unread) and timed.often else None
+        often = _decimal(rate[1]) if rate else None
+        ml += [(volume, often) for volume in own or volumes_in(dosage.text, words)]
+        per_day += [found.value * 24 for found in read_giving([dosage], (), words).rates if found.unit == "mL/h"]
+    if not ml and not per_day:
+        ml = [(volume, None) for name in names for volume in volumes_in(name, words)]
+    return Stated(tuple(mg), tuple(ml), () if ml else tuple(per_day))

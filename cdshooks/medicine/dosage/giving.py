@@ -49,6 +49,7 @@ class Giving:
     mg_per_ml: tuple[Decimal, ...] = ()
     added_ml: tuple[Decimal, ...] = ()  # the drug is put into this volume
     total_ml: tuple[Decimal, ...] = ()  # the volume of the whole
+    beside_ml: tuple[Decimal, ...] = ()  # of fluids beside the drug
     ways: frozenset[str] = frozenset()
     unread: tuple[str, ...] = ()  # why a rate cannot be read
 
@@ -70,12 +71,15 @@ def read_giving(dosages: Sequence[Dosage], notes: Sequence[str], words: DoseWord
     durations = [one for dosage in dosages if (one := _timed(dosage))]
     durations += [one for one in found if isinstance(one, Duration)]
     volumes = [one for one in found if isinstance(one, tuple)]
+    remarks = (one for note in notes for clause in _CLAUSE.split(note) for one in _statements(clause, words))
+    noted = [one for one in remarks if isinstance(one, tuple)]
     return Giving(
         rates=tuple(dict.fromkeys(rates)),
         durations=tuple(dict.fromkeys(durations)),
         mg_per_ml=tuple(dict.fromkeys(one for one in found if isinstance(one, Decimal))),
         added_ml=tuple(volume for kind, volume in volumes if kind == "added"),
         total_ml=tuple(volume for kind, volume in volumes if kind == "total"),
+        beside_ml=tuple(volume for kind, volume in (*volumes, *noted) if kind == "beside"),
         ways=frozenset(way for text in (*texts, *notes) for way in _ways(text, words.giving)),
         unread=tuple(dict.fromkeys(unread)),
     )
@@ -110,7 +114,7 @@ def _timed(dosage: Dosage) -> Duration | None:
 
 
 def _statements(clause: str, words: DoseWords) -> Iterator[Rate | Duration | Decimal | tuple[str, Decimal]]:
-    """The rates, durations, concentrations and volumes of a clause, but for what it says of fluids beside the drug."""
+    """The rates, durations, concentrations and volumes of a clause; of the fluids beside the drug the volumes alone."""
     line = said_in(tokens(clause, words), words.giving.phrases)
     apart, at_a_rate = False, False
     for position, one in enumerate(line):
@@ -124,7 +128,9 @@ def _statements(clause: str, words: DoseWords) -> Iterator[Rate | Duration | Dec
                 continue
             value = high * unit.factor
             apart |= unit.kind == "liquid" and value >= words.giving.apart_ml
-            if unit.kind == "concentration":
+            if unit.kind == "liquid" and apart:
+                yield "beside", value
+            elif unit.kind == "concentration":
                 yield value
             elif unit.means.endswith("/h") and (unit.kind == "rate" or at_a_rate) and not apart:
                 yield Rate(value, unit.means, f"{one.text} {follows.text if isinstance(follows, Token) else ''}")
@@ -134,8 +140,9 @@ def _statements(clause: str, words: DoseWords) -> Iterator[Rate | Duration | Dec
             if duration and not apart:
                 yield duration
         else:
-            if (number := one.numbers[-1].high) and not apart:
-                yield "added" if "added" in one.phrase.flags else "total", number * one.units[0].factor
+            if number := one.numbers[-1].high:
+                kind = "beside" if apart else "added" if "added" in one.phrase.flags else "total"
+                yield kind, number * one.units[0].factor
 
 
 def _duration(said: Said, words: DoseWords) -> Duration | None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 
 from cdshooks.medicine.dosage.tokens import Token, tokens
 from cdshooks.medicine.dosage.words import DoseWords as DoseWords
@@ -309,3 +310,17 @@ def read_code(system: str, code: str, words: DoseWords) -> Schedule | Unread | N
     if sig.unplaced or sig.refused:
         return Unread(sig.refused or f"the code {code} cannot be read")
     return sig.schedule
+
+
+def amounts_in(text: str, words: DoseWords) -> tuple[Amount, ...]:
+    """Every amount that a text names, of whichever step; strengths of a tablet are none."""
+    said = [one for one in said_in(tokens(text, words), words.phrases) if isinstance(one, Said)]
+    amounts = (_amount(one) for one in said if one.phrase.dose and one.phrase.dose != "strength")
+    return tuple(amount for amount in amounts if amount)
+
+
+def volumes_in(text: str, words: DoseWords) -> tuple[Decimal, ...]:
+    """Every volume that a text names, mL."""
+    line = tokens(text, words)
+    pairs = ((number.high, unit.unit) for number, unit in pairwise(line))
+    return tuple(high * unit.factor for high, unit in pairs if high and unit and unit.kind == "liquid")

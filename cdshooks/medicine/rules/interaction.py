@@ -43,17 +43,13 @@ class Pair(Entry):
 
 
 class InteractionRule(Entry):
-    """The interaction table of CMV drugs: for each drug beside it, the first row that applies counts.
-
-    `list_unknown` is how grave it is that the medication list could not be looked at.
-    """
+    """The interaction table of CMV drugs: for each drug beside it, the first row that applies counts."""
 
     kind: Literal["interaction"]
     id: str
     title: str
     drugs: Annotated[tuple[str, ...], Field(min_length=1)]
     reviewed: str
-    list_unknown: Literal["warning", "info"]
     cite: Cite
     pairs: tuple[Pair, ...]
 
@@ -93,6 +89,7 @@ class InteractionLimits(Entry):
     label_region: Literal["us", "eu"]
     ended_unknown_days: int
     ended_unknown_cite: Cite
+    planned_after_days: int
     counts: tuple[InDate, ...]
     heart: tuple[InDate, ...]
     steady_creatinine: SteadyCreatinine

@@ -1,12 +1,14 @@
 """How orders are read, judged and worded, and what a site may switch: the single files in mappings/."""
 
+from collections.abc import Iterable
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from cdshooks.medicine.rules.entries import Cite, Entry
-from cdshooks.model import Phase
+from cdshooks.medicine.rules.monitoring import Severity
+from cdshooks.model import Indicator, Phase
 
 
 class JudgementRule(Entry):
@@ -22,7 +24,19 @@ class JudgementRule(Entry):
     pounds_within: Annotated[Decimal, Field(gt=0, lt=1)]
     round_mg: Annotated[Decimal, Field(gt=0)]
     course_gap_days: Annotated[int, Field(ge=0)]
+    lost: dict[Severity, Severity]  # of a check that could not be done, by the gravest card that it can give
     cite: Cite
+
+    @model_validator(mode="after")
+    def _grades_each_loss(self) -> "JudgementRule":
+        if set(self.lost) != set(get_args(Severity)):
+            raise ValueError(f"`lost` must say a severity for each of {', '.join(get_args(Severity))}")
+        return self
+
+    def of_loss(self, severities: Iterable[Severity]) -> Indicator:
+        """How grave it is that a check that can give cards of these severities could not be done."""
+        gravest = max((Indicator[severity.upper()] for severity in severities), default=Indicator.INFO)
+        return next(Indicator[lost.upper()] for card, lost in self.lost.items() if card.upper() == gravest.name)
 
 
 class PhaseWords(Entry):

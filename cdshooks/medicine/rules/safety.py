@@ -1,9 +1,9 @@
 """Allergies, how a drug is given, pregnancy, immunosuppression (`mappings/rules/safety/`)."""
 
 from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, StrictBool
+from pydantic import Field, StrictBool, model_validator
 
 from cdshooks.medicine.rules.entries import Cite, Entry
 from cdshooks.medicine.rules.monitoring import Severity
@@ -27,13 +27,12 @@ class AllergyRow(Entry):
 
 
 class AllergyRule(Entry):
-    """What allergies forbid. `unseen` is how grave it is that allergies could not be looked for, by antiviral."""
+    """What allergies forbid."""
 
     kind: Literal["allergy"]
     id: str
     title: str
     reviewed: str
-    unseen: dict[str, Severity]
     rows: tuple[AllergyRow, ...]
     cite: Cite
 
@@ -46,7 +45,7 @@ class AllergyRule(Entry):
 class GivingAdvice(Entry):
     """What a card says; `summary` follows the name of the order."""
 
-    topic: Literal["contraindication", "administration"]
+    topic: Literal["contraindication", "administration", "toxicity"]
     indicator: Severity
     summary: str
     says: str = ""
@@ -68,6 +67,13 @@ class InWords(GivingAdvice):
     forms: tuple[str, ...] = ()
 
 
+class DaysByRoute(GivingAdvice):
+    """An order by one of these routes that is meant to last, or has lasted by it, more than so many days."""
+
+    routes: tuple[str, ...]
+    days: int
+
+
 class WithProblem(GivingAdvice):
     """An order for a patient with one of these problems, or with a result of at least this.
 
@@ -80,11 +86,27 @@ class WithProblem(GivingAdvice):
     sodium_mg_per_ml: Decimal | None = None
 
 
+class Enough(Entry):
+    """How much of a companion goes with one dose of the drug, from this dose on: mL, or mg and a part of it at once."""
+
+    from_mg_per_kg: Decimal | None = None
+    ml: Decimal | None = None
+    mg: Decimal | None = None
+    mg_at_once: Decimal | None = None
+
+    @model_validator(mode="after")
+    def _one_measure(self) -> "Enough":
+        if (self.ml is None) == (self.mg is None) or (self.mg is None) != (self.mg_at_once is None):
+            raise ValueError("give either `ml`, or `mg` with `mg_at_once`")
+        return self
+
+
 class Companion(GivingAdvice):
     """What has to be ordered beside the drug, or to run: one of `drugs`, not by one of the routes `not_by`.
 
     An order of less than `at_least_ml` does not count. Named in the order's own words (`mentioned`, a way of sig.yaml),
-    or beside a problem of `less_with`, its absence is one step less grave.
+    or beside a problem of `less_with`, its absence is one step less grave; `by_words`: a volume that they name is
+    enough. Of `enough`, for adults, the first that holds says how much is asked for.
     """
 
     name: str
@@ -93,7 +115,10 @@ class Companion(GivingAdvice):
     not_by: tuple[str, ...] = ()
     at_least_ml: Decimal | None = None
     mentioned: str
+    by_words: StrictBool = False
     less_with: tuple[str, ...] = ()
+    adults_from_years: int
+    enough: Annotated[tuple[Enough, ...], Field(min_length=1)]
 
 
 class Shortest(Entry):
@@ -171,6 +196,7 @@ class SafetyRule(Entry):
     reviewed: str
     by_route: tuple[ByRoute, ...] = ()
     in_words: tuple[InWords, ...] = ()
+    days_by_route: tuple[DaysByRoute, ...] = ()
     with_problem: tuple[WithProblem, ...] = ()
     companions: tuple[Companion, ...] = ()
     infusion: InfusionLimits | None = None
@@ -209,6 +235,17 @@ class ChildBearing(Entry):
     cite: Cite
 
 
+class HormoneTest(Entry):
+    """Chorionic gonadotropin as a pregnancy test: what lies between the two limits says neither yes nor no."""
+
+    analyte: str
+    unit: str
+    negative_below: Decimal
+    positive_from: Decimal
+    basis: str
+    cite: Cite
+
+
 class PregnancyRule(Entry):
     """Pregnancy, contraception, breast-feeding. An entry or result older than its `..._days` says nothing of today."""
 
@@ -220,6 +257,7 @@ class PregnancyRule(Entry):
     test_days: int
     pregnancy_days: int
     breastfeeding_days: int
+    hormone: HormoneTest
     antivirals: tuple[PregnancyOf, ...]
     cite: Cite
 
