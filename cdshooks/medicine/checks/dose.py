@@ -187,8 +187,8 @@ def _not_known(case: Case, dose: DoseCase) -> Iterator[Finding]:
 def _unsettled(case: Case, dose: DoseCase) -> Iterator[Finding]:
     """What sources have beside an order whose dose none settles. Never a suggestion.
 
-    Information where a source has it, or where it is not far from one; far above all of them or, with good kidneys,
-    far below all of them it is visible as such.
+    Information where a source has it, and in other words where none has. Far above all of them it is a warning at
+    least, and so it is far below all of them where these are for kidneys such as the patient's.
     """
     row, regimen = dose.row, case.order.regimen
     lines = [row.unsettled, *(_known_words(each) for each in dose.known)]
@@ -224,9 +224,7 @@ def _largest(comparisons: list[Comparison]) -> Comparison:
 
 
 def _full_kidneys(case: Case, each: KnownDose) -> bool | None:
-    """Are the kidneys such as the figure asks for? None when that is not known; a formula holds them already."""
-    if each.known.formula:
-        return True
+    """Are the kidneys such as the figure asks for? None when that is not known, or the figure does not say."""
     clearance, least = case.renal.kidney.clearance if case.renal else None, each.known.full_kidneys_from
     return None if clearance is None or least is None else clearance.rounded >= least
 
