@@ -9,6 +9,7 @@ from functools import cached_property
 from cdshooks.medicine.course import Course, course_of
 from cdshooks.medicine.kidney import Kidney, assess
 from cdshooks.medicine.knowledge import Knowledge
+from cdshooks.medicine.phase import phase_said
 from cdshooks.medicine.rules.dose import DoseRow, DoseRule, Formula, Known, Remark, When
 from cdshooks.medicine.rules.entries import Cite, Measure
 from cdshooks.medicine.rules.renal_dose import RenalDoseRule, TableRegimen
@@ -17,6 +18,7 @@ from cdshooks.model import (
     Finding,
     Indicator,
     Input,
+    Intent,
     Lab,
     LabRequest,
     Missing,
@@ -168,6 +170,25 @@ def case_of(order: Order, facts: Facts, knowledge: Knowledge) -> Case:
     about = _About(order, facts, knowledge)
     dose, course = _dose_case(about, renal), course_of(order, facts, knowledge)
     return Case(order, renal, dose, course, facts, knowledge, tuple(_remarks(about)))
+
+
+def later_steps(case: Case) -> Iterator[tuple[Case, ...]]:
+    """Each later step of an order as cases of its own: for every phase that it may be for.
+
+    What its own words name; else, after treatment, the step down to maintenance or treatment that goes on.
+    """
+    order, regimen = case.order, case.order.regimen
+    for number, step in enumerate(regimen.later if isinstance(regimen, Regimen) else (), 2):
+        if isinstance(step.regimen, Regimen):
+            named = phase_said([("its instruction", step.said)], case.knowledge.phases)
+            intents = [named] if named and named.basis == "said" else [order.intent]
+            if intents == [order.intent] and order.intent.phase in (Phase.TREATMENT, None):
+                because = "a later step follows treatment"
+                intents = [Intent(phase, "assumed", because) for phase in (Phase.MAINTENANCE, Phase.TREATMENT)]
+            name = case.knowledge.codes.drugs[order.product.drug].display.capitalize()
+            label = f"{name} step {number}, {step.regimen.wording},"
+            alone = replace(order, regimen=replace(step.regimen, later=()), label=label, draft=False)
+            yield tuple(case_of(alone.with_intent(intent), case.facts, case.knowledge) for intent in intents)
 
 
 def local_cases(facts: Facts, knowledge: Knowledge) -> Iterator[Case]:

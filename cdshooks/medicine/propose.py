@@ -17,7 +17,7 @@ def proposal(
     `reason` ends the label; `sure` is False when the kidney function behind it is in doubt.
     """
     ordered = order.regimen
-    if isinstance(ordered, Regimen) and (ordered.first_step or len(order.chart.dosages) > 1):
+    if isinstance(ordered, Regimen) and (ordered.later or len(order.chart.dosages) > 1):
         return None  # one instruction cannot stand for several
     amount = _in_form(order, expected, weight, knowledge)
     if amount is None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TypeAlias
 
-from cdshooks.medicine.case import Case, cases, local_cases
+from cdshooks.medicine.case import Case, cases, later_steps, local_cases
 from cdshooks.medicine.checks import (
     allergy,
     cidofovir,
@@ -53,6 +53,10 @@ LOCAL_CHECKS: tuple[tuple[str, Check], ...] = (  # for orders that are not syste
     ("allergies", allergy.check),
     ("route", safety.by_route),
 )
+STEP_CHECKS: tuple[tuple[str, Check], ...] = (  # for the later steps of an order
+    ("dose of a later step", renal_dose.check),
+    ("dose of a later step", dose.check),
+)
 LINES: tuple[Callable[[Case], Iterable[str]], ...] = (pregnancy.lines,)  # said on a card of the order, never alone
 
 
@@ -63,15 +67,36 @@ def run(facts: Facts, knowledge: Knowledge) -> tuple[tuple[Finding, ...], tuple[
     every = [(case, CHECKS) for case in cases(facts, knowledge)]
     every += [(case, LOCAL_CHECKS) for case in local_cases(facts, knowledge)]
     for case, checks in every:
-        own: list[Finding] = []
-        for name, check in checks:
-            try:
-                own += list(check(case))
-            except Exception as error:  # noqa: BLE001 - the border that keeps one defect from silencing every other check
-                failures.append((name, error))
-                own.append(_could_not_run(name, case))
-        findings += _with_lines(case, own)
+        own = _found(case, checks, failures)
+        findings += _with_lines(case, [*own, *_of_later_steps(case, own, failures)])
     return tuple(findings), tuple(failures)
+
+
+def _found(case: Case, checks: tuple[tuple[str, Check], ...], failures: list[tuple[str, Exception]]) -> list[Finding]:
+    found: list[Finding] = []
+    for name, check in checks:
+        try:
+            found += list(check(case))
+        except Exception as error:  # noqa: BLE001 - the border that keeps one defect from silencing every other check
+            failures.append((name, error))
+            found.append(_could_not_run(name, case))
+    return found
+
+
+def _of_later_steps(case: Case, own: list[Finding], failures: list[tuple[str, Exception]]) -> Iterable[Finding]:
+    """A wrong dose of a later step, judged like a first one by the phase that speaks least against it.
+
+    What is said of the order anyway is not said again.
+    """
+    said = {(finding.topic, finding.because[:1]) for finding in own}
+    for readings in later_steps(case):
+        each = [[f for f in _found(one, STEP_CHECKS, failures) if _counts(f, said)] for one in readings]
+        yield from min(each, key=lambda found: max((f.indicator for f in found), default=-1))
+
+
+def _counts(finding: Finding, said: set[tuple[str, tuple[str, ...]]]) -> bool:
+    about_dose = finding.topic in ("renalDose", "dose") and finding.indicator > Indicator.INFO
+    return about_dose and (finding.topic, finding.because[:1]) not in said
 
 
 def _with_lines(case: Case, findings: list[Finding]) -> list[Finding]:

@@ -102,16 +102,18 @@ def check(case: Case) -> Iterator[Finding]:
             "The label's regimens are scheduled. The dose is judged as if every permitted dose were given.",
             rules=("data/dose",),
         )
-    if isinstance(order.regimen, Regimen) and order.regimen.first_step:
-        yield _finding(
-            knowledge,
-            order.chart,
-            drug,
-            Indicator.INFO,
-            f"{order.label}: only the first step is checked, later steps are not",
-            "The order has several steps. Check the later ones by hand, or order them one by one.",
-            rules=("data/dose",),
-        )
+    for number, step in enumerate(order.regimen.later if isinstance(order.regimen, Regimen) else (), 2):
+        if isinstance(step.regimen, Unread):
+            yield _finding(
+                knowledge,
+                order.chart,
+                drug,
+                Indicator.WARNING,
+                f"{order.label}: could not read step {number}",
+                f"Could not read step {number}: {step.regimen.reason}.",
+                "It is not checked: a wrong guess would be worse than none.",
+                rules=("data/dose",),
+            )
     if case.renal or (case.dose and case.dose.by_weight):
         yield from _weight_slip(order, facts, knowledge)
     if case.renal is None and case.dose is None:
