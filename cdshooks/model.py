@@ -398,6 +398,8 @@ class Product:
     strength_mg: Decimal | None = None
     mg_per_ml: Decimal | None = None
     systemic: bool = True
+    another: str = ""  # the code decides, but a name says another CMV antiviral: which, and where
+    beside: str = ""  # the code decides, but a name holds another word where a second substance stands
 
 
 @dataclass(frozen=True, slots=True)

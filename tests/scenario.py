@@ -556,7 +556,11 @@ def _allergy(entry: Mapping[str, Any], identifier: str, release: str) -> Json:
 def _order(entry: Mapping[str, Any], identifier: str, release: str, *, active: bool) -> tuple[Json, Json | None]:
     """(the order, the Medication resource that goes beside it)."""
     known = "hook order coding as form dose doses every times each code clock weekdays sig route reason note status of"
-    _only(entry, f"{known} as_needed from to rate lasts unselected replaces instruction steps", f"order {entry.get('order')}")
+    _only(
+        entry,
+        f"{known} as_needed from to rate lasts unselected replaces instruction steps",
+        f"order {entry.get('order')}",
+    )
     kind = "MedicationOrder" if release == "DSTU2" else "MedicationRequest"
     found: Json = {
         "resourceType": kind,

@@ -17,6 +17,8 @@ def proposal(
     `reason` ends the label; `sure` is False when the kidney function behind it is in doubt.
     """
     ordered = order.regimen
+    if order.product.another:
+        return None  # which drug is meant has to be settled first
     if isinstance(ordered, Regimen) and (ordered.later or len(order.chart.dosages) > 1):
         return None  # one instruction cannot stand for several
     amount = _in_form(order, expected, weight, knowledge)

@@ -287,7 +287,7 @@ def _judged(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
     amount = judging.low if judging.too_little and not judging.too_much else judging.high
     share = f"Expected: {words}; ordered is {amount * 100:.0f} % of the amount a day."
     lines = [share, *([slip.says] if slip else []), *(_known_words(each) for each in dose.known)]
-    base = _finding(case, dose, indicator, f" {misfit}: {words}", *lines, propose=True)
+    base = _finding(case, dose, indicator, f" {misfit}: {words}{_another_product(case, dose)}", *lines, propose=True)
     yield base
     if slip and slip.sure and dose.rule.topic != "dose":
         yield replace(base, topic="dose", summary=f"{case.order.label}{slip.summary}", because=(slip.says, share))
@@ -371,6 +371,16 @@ def _proposals(case: Case, dose: DoseCase) -> Iterator[Proposal]:
         if not regimen.alternative and _can_be_given(order, regimen):
             made = proposal(order, regimen, reason + doubt, case.facts.newest("weight"), case.knowledge, sure=sure)
             yield from [made] if made else []
+
+
+def _another_product(case: Case, dose: DoseCase) -> str:
+    """Which strength on the market gives the dose, where the one ordered cannot; "" where it can, or none does."""
+    product, first = case.order.product, next(iter(dose.expected), None)
+    if not case.order.draft or first is None or _can_be_given(case.order, first):
+        return ""
+    sold = case.knowledge.codes.drugs[product.drug].forms[product.form].strengths_mg
+    fitting = [strength for strength in sold if first.dose[0] % strength == 0]
+    return f"; order the {max(fitting).normalize():f} mg {product.form}" if fitting else ""
 
 
 def _can_be_given(order: Order, regimen: TableRegimen) -> bool:
