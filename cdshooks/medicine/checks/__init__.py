@@ -26,7 +26,7 @@ from cdshooks.medicine.checks import (
 )
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.rules.entries import Cite
-from cdshooks.model import Facts, Finding, Indicator
+from cdshooks.model import Facts, Finding, Indicator, Regimen
 
 Check: TypeAlias = Callable[[Case], Iterable[Finding]]
 
@@ -62,14 +62,24 @@ LINES: tuple[Callable[[Case], Iterable[str]], ...] = (pregnancy.lines,)  # said 
 
 def run(facts: Facts, knowledge: Knowledge) -> tuple[tuple[Finding, ...], tuple[tuple[str, Exception], ...]]:
     """(findings, failures). A check that raises costs only itself: the others report, and a card names the gap."""
-    findings = list(data_quality.check_call(facts, knowledge))
+    findings = [_completed(finding, facts) for finding in data_quality.check_call(facts, knowledge)]
     failures: list[tuple[str, Exception]] = []
     every = [(case, CHECKS) for case in cases(facts, knowledge)]
     every += [(case, LOCAL_CHECKS) for case in local_cases(facts, knowledge)]
     for case, checks in every:
         own = _found(case, checks, failures)
-        findings += _with_lines(case, [*own, *_of_later_steps(case, own, failures)])
+        whole = _with_lines(case, [*own, *_of_later_steps(case, own, failures)])
+        findings += [_completed(finding, facts) for finding in whole]
     return tuple(findings), tuple(failures)
+
+
+def _completed(finding: Finding, facts: Facts) -> Finding:
+    """With what every finding on an order says of it: what it is for, and what is ordered."""
+    order = next((order for order in facts.orders if order.chart is finding.order), None)
+    if order is None:
+        return finding
+    ordered = order.regimen.wording if isinstance(order.regimen, Regimen) else ""
+    return replace(finding, intent=finding.intent or order.intent, ordered=finding.ordered or ordered)
 
 
 def _found(case: Case, checks: tuple[tuple[str, Check], ...], failures: list[tuple[str, Exception]]) -> list[Finding]:

@@ -12,7 +12,7 @@ from cdshooks.medicine.phase import says
 from cdshooks.medicine.propose import proposal
 from cdshooks.medicine.rules.dose import DoseRow, Elsewhere
 from cdshooks.medicine.rules.renal_dose import Regimens, TableRegimen
-from cdshooks.model import Finding, Indicator, Lab, Missing, Order, Phase, Proposal, Regimen, Why
+from cdshooks.model import Finding, Indicator, Input, Lab, Missing, Order, Phase, Proposal, Regimen, Why
 
 _CAP = {"critical": Indicator.CRITICAL, "warning": Indicator.WARNING, "info": Indicator.INFO}
 _SOLID = ("tablet", "capsule", "pellet")  # never broken
@@ -240,8 +240,7 @@ def _known_words(each: KnownDose) -> str:
 
 def _unsettled_finding(case: Case, dose: DoseCase, grade: Indicator, summary: str, *because: str) -> Finding:
     found = _finding(case, dose, grade, summary, *because, topic="dose")
-    child = case.renal.kidney if case.renal and case.renal.is_child else None
-    inputs = (*(child.inputs if child else ()), *(value for each in dose.known for value in each.inputs))
+    inputs = (*found.inputs, *(value for each in dose.known for value in each.inputs))
     cites = (case.knowledge.citation(each.known.cite) for each in dose.known)
     return replace(
         found,
@@ -364,7 +363,8 @@ def _sentence(text: str) -> str:
 def _proposals(case: Case, dose: DoseCase) -> Iterator[Proposal]:
     """What would mend a draft, in doses that its product can give."""
     order = case.order
-    reason = order.intent.phase.value if order.intent.phase else "label"
+    reason = order.intent.phase.value if order.intent.phase else ""
+    reason = ", ".join(filter(None, [reason, "off label" if dose.row.off_label else "" if reason else "label"]))
     sure = not _rising(case, dose)
     doubt = "" if sure else "; CrCl unreliable, perhaps still too much"
     for regimen in dose.expected if order.draft else ():
@@ -388,6 +388,23 @@ def _can_be_given(order: Order, regimen: TableRegimen) -> bool:
     number, unit = regimen.dose
     strength = order.product.strength_mg if order.product.form in _SOLID else None
     return unit != "mg" or strength is None or number % strength == 0
+
+
+def _looked_at(case: Case, dose: DoseCase, companions: frozenset[str]) -> Iterator[Input]:
+    """What of the record decided on the row, and turns mg into mg/kg: age, weight, drugs given with it."""
+    facts, ordered = case.facts, case.order.regimen
+    whens = [row.when for row in dose.rule.rows]
+    weight = facts.newest("weight")
+    if facts.age is not None and any(
+        (when.years_at_least, when.years_below, when.days_below) != (None,) * 3 for when in whens
+    ):
+        yield Input("age", str(facts.age), "years", facts.today.isoformat(), "Patient")
+    converted = isinstance(ordered, Regimen) and any(r.dose[1] != ordered.unit for r in dose.expected)
+    if isinstance(weight, Lab) and (dose.by_weight or converted):
+        yield Input("weight", f"{weight.value.normalize():f}", weight.unit, weight.on.isoformat(), weight.ref)
+    for each in facts.prescriptions:
+        if each.drug in companions and each.systemic and each.drug in facts.medicines:
+            yield Input("given with", each.name, "", each.starts.isoformat() if each.starts else "", each.order.ref)
 
 
 def _finding(
@@ -428,7 +445,7 @@ def _finding(
         because=tuple(why),
         citations=(case.knowledge.citation(row.cite or dose.rule.cite),),
         intent=order.intent,
-        inputs=tuple(dict.fromkeys((*(child.inputs if child else ()), *dose.inputs))),
+        inputs=tuple(dict.fromkeys((*(child.inputs if child else ()), *dose.inputs, *_looked_at(case, dose, asked)))),
         ordered=order.regimen.wording if isinstance(order.regimen, Regimen) else "",
         expected=_words(dose.expected),
         proposals=tuple(_proposals(case, dose)) if propose else (),

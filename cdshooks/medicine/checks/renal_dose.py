@@ -92,7 +92,7 @@ class _Judged:
             order=self.order.chart,
             drug=self.order.product.drug,
             summary=f"{self.order.label}{summary}",
-            because=(*because, *_why(self)),
+            because=(*because, *_timing_of(row), *_why(self)),
             citations=tuple(dict.fromkeys(self.knowledge.citation(cite) for cite in cites)),
             intent=self.order.intent,
             inputs=self.kidney.inputs,
@@ -112,6 +112,12 @@ class _Judged:
             for phase, regimen in choices
         )
         return tuple(found for found in made if found)
+
+
+def _timing_of(row: Band | DialysisRow) -> Iterator[str]:
+    """When the label gives a dose that it has on dialysis."""
+    if isinstance(row, DialysisRow) and row.timing and row.treatment:
+        yield row.timing
 
 
 def _column(row: Band | DialysisRow | Variant, phase: Phase) -> tuple[TableRegimen, ...]:

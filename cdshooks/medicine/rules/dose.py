@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, model_validator
 
 from cdshooks.medicine.rules.entries import Cite, Entry, Measure
 from cdshooks.medicine.rules.renal_dose import Maximum, Regimens
@@ -100,6 +100,7 @@ class DoseRow(Entry):
     unsettled: str = ""
     known: tuple[Known, ...] = ()
     elsewhere: Elsewhere | None = None
+    off_label: StrictBool = False  # said with what is suggested
     weigh_every_days: int | None = None  # an older weight is named
     note: str = ""
     at_most: Literal["critical", "warning", "info"] = "critical"
