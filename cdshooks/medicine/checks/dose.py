@@ -85,7 +85,7 @@ def _beyond_maximum(case: Case, dose: DoseCase) -> Iterator[Finding]:
         yield replace(
             found,
             topic="dose",
-            expected=f"{_words(maximum.regimens)} at most",
+            expected=found.expected or f"{_words(maximum.regimens)} at most",
             citations=(case.knowledge.citation(maximum.cite),),
         )
 
