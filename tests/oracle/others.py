@@ -500,6 +500,10 @@ def _share(case: Other, regimen: Regimen) -> Fraction | None:
 
 def _in_form(case: Other, regimen: Regimen) -> Regimen:
     """mg/kg stays mg/kg, mg stays mg (whole ones)."""
+    if case.drug == "valganciclovir" and case.dose and case.dose.unit == "mg/kg" and case.weight is not None:
+        tenths = (regimen.amount / case.weight * 10 + Fraction(1, 2)) // 1
+        congenital = case.condition == "congenital" and case.years < 1
+        return replace(regimen, amount=Fraction(16) if congenital else Fraction(tenths, 10), unit="mg/kg")
     if case.dose and case.dose.unit == "mg" and regimen.unit == "mg/kg" and case.weight is not None:
         return replace(regimen, amount=_whole(regimen.amount * case.weight, 1), unit="mg")
     return regimen

@@ -5,6 +5,7 @@ And is it more than any source has for anybody?
 
 from collections.abc import Iterator
 from dataclasses import replace
+from decimal import ROUND_HALF_UP, Decimal
 
 from cdshooks.medicine.case import Case, DoseCase, KnownDose, RemarkCase, earlier_doses, medicines_gap
 from cdshooks.medicine.compare import Comparison, Slip, compare, in_table_unit, likely_slip, nearest
@@ -369,8 +370,19 @@ def _proposals(case: Case, dose: DoseCase) -> Iterator[Proposal]:
     doubt = "" if sure else "; CrCl unreliable, perhaps still too much"
     for regimen in dose.expected if order.draft else ():
         if not regimen.alternative and _can_be_given(order, regimen):
-            made = proposal(order, regimen, reason + doubt, case.facts.newest("weight"), case.knowledge, sure=sure)
+            weight, per_kg = case.facts.newest("weight"), _per_kg(case, dose, regimen)
+            made = proposal(order, regimen, reason + doubt, weight, case.knowledge, sure=sure, mg_per_kg=per_kg)
             yield from [made] if made else []
+
+
+def _per_kg(case: Case, dose: DoseCase, regimen: TableRegimen) -> Decimal | None:
+    """The dose of a formula per kg of body weight, for an order that counts so; None for what is never broken."""
+    formula, weight = dose.row.formula, case.facts.newest("weight")
+    if formula is None or not isinstance(weight, Lab) or case.order.product.form in _SOLID:
+        return None
+    if formula.times == ("weight",):
+        return formula.factor
+    return (regimen.dose[0] / weight.value).quantize(Decimal("0.1"), rounding=ROUND_HALF_UP)
 
 
 def _another_product(case: Case, dose: DoseCase) -> str:
