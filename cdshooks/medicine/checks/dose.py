@@ -286,8 +286,11 @@ def _judged(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
     misfit = "is too much" if judging.too_much else "is too little" if judging.too_little else "has the wrong interval"
     amount = judging.low if judging.too_little and not judging.too_much else judging.high
     share = f"Expected: {words}; ordered is {amount * 100:.0f} % of the amount a day."
-    lines = [share, *([slip.says] if slip else []), *(_known_words(each) for each in dose.known)]
+    others = dose.known if judging.too_much else ()  # what else is known speaks of too much alone
+    lines = [share, *([slip.says] if slip else []), *map(_known_words, others)]
     base = _finding(case, dose, indicator, f" {misfit}: {words}{_another_product(case, dose)}", *lines, propose=True)
+    cites = (case.knowledge.citation(each.known.cite) for each in others)
+    base = replace(base, citations=tuple(dict.fromkeys((*base.citations, *cites))))
     yield base
     if slip and slip.sure and dose.rule.topic != "dose":
         yield replace(base, topic="dose", summary=f"{case.order.label}{slip.summary}", because=(slip.says, share))
