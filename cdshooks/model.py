@@ -370,7 +370,7 @@ class Regimen:
     wording: str = ""  # how a clinician writes it: "450 mg every 12 h"
     read_from: tuple[str, ...] = ()  # how each part was read: "dose: 2 tablets x 450 mg (strength from RxNorm 313566)"
     sure: bool = True  # False when read from free text or by an assumption that is named in read_from
-    first_step: bool = False  # the order has later steps that are not part of this
+    later: "tuple[Step, ...]" = ()  # what follows this, in order
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,6 +378,14 @@ class Unread:
     """A dose that was sent and could not be read; `reason` completes "could not read this dose: ..."."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A later step of an order, with the words of its instruction."""
+
+    regimen: Regimen | Unread
+    said: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,6 +398,8 @@ class Product:
     strength_mg: Decimal | None = None
     mg_per_ml: Decimal | None = None
     systemic: bool = True
+    another: str = ""  # the code decides, but a name says another CMV antiviral: which, and where
+    beside: str = ""  # the code decides, but a name holds another word where a second substance stands
 
 
 @dataclass(frozen=True, slots=True)

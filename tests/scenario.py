@@ -558,7 +558,7 @@ def _order(entry: Mapping[str, Any], identifier: str, release: str, *, active: b
     known = "hook order coding as form dose doses every times each code clock weekdays sig route reason note status of"
     _only(
         entry,
-        f"{known} as_needed from to rate lasts unselected replaces instruction intent reported",
+        f"{known} as_needed from to rate lasts unselected replaces instruction intent reported steps",
         f"order {entry.get('order')}",
     )
     kind = "MedicationOrder" if release == "DSTU2" else "MedicationRequest"
@@ -588,6 +588,16 @@ def _order(entry: Mapping[str, Any], identifier: str, release: str, *, active: b
         found["note"] = entry["note"] if release == "DSTU2" else [{"text": entry["note"]}]
     if dosage := _dosage(entry, release):
         found["dosageInstruction"] = [dosage]
+    for step in entry.get("steps", ()):  # instructions that stand beside each other, as a rule without a number
+        _only(step, "dose every times each code sig route for sequence", f"step of {entry.get('order')}")
+        rendered = _dosage(step, release)
+        if "for" in step:
+            length, unit = str(step["for"]).split()
+            bounds = {"value": int(length), "unit": unit, "system": _UCUM, "code": unit}
+            rendered["timing"]["repeat"]["boundsQuantity" if release == "DSTU2" else "boundsDuration"] = bounds
+        if "sequence" in step:
+            rendered["sequence"] = step["sequence"]
+        found.setdefault("dosageInstruction", []).append(rendered)
     return found, medication
 
 

@@ -408,9 +408,8 @@ def test_snomed_product_code() -> None:
     "concept",
     [
         rxnorm("4678", "275891"),
-        rxnorm("313566", text="ganciclovir 500 mg IV"),
         rxnorm("1732140", "388052"),  # injection and eye gel
-        rxnorm("313566", text="valganciclovir / dexamethasone"),
+        Concept(text="valganciclovir / dexamethasone"),
         Concept((Coding("urn:x", "1", "ganciclovir"),), "valganciclovir"),
     ],
 )
@@ -418,6 +417,18 @@ def test_contradictions_are_visible(concept: Concept) -> None:
     found = product_of(concept)
     assert found.drug == ""
     assert " and " in found.recognised_by
+
+
+def test_the_code_decides_and_what_names_say_against_it_is_kept() -> None:
+    found = product_of(rxnorm("313566", text="ganciclovir 500 mg IV"))
+    assert (found.drug, found.form, found.systemic) == ("valganciclovir", "tablet", True)
+    assert found.strength_mg == Decimal(450)
+    assert found.another == 'ganciclovir (name "ganciclovir" in text)'
+    assert product_of(rxnorm("313566", text="Zirgan")).systemic
+    found = product_of(rxnorm("313566", text="valganciclovir / dexamethasone"))
+    assert (found.drug, found.another, found.beside) == ("valganciclovir", "", '"dexamethasone"')
+    found = product_of(rxnorm("313566", text="valganciclovir, was on ganciclovir"))
+    assert (found.drug, found.another, found.beside) == ("valganciclovir", "", "")
 
 
 def test_a_known_code_of_another_drug_contradicts_a_name() -> None:

@@ -120,12 +120,13 @@ def _timing(given: dict[str, Any]) -> Timing:
         starts=str(given.get("starts", "")),
         ends=str(given.get("ends", "")),
         events=given.get("events", 0),
+        lasts_days=Decimal(given["lasts"]) if "lasts" in given else None,
     )
 
 
 def _dosage(given: dict[str, Any]) -> Dosage:
     keys = {"doses", "timing", "code", "count", "days", "times", "when", "starts", "ends", "events", "text", "prn"}
-    assert given.keys() <= keys | {"sequence", "rate", "unreadable"}
+    assert given.keys() <= keys | {"sequence", "rate", "unreadable", "lasts"}
     rate = _entry(given["rate"]).low if "rate" in given else None
     return Dosage(
         text=given.get("text", ""),
@@ -145,11 +146,16 @@ ORDERS = read_yaml(HERE / "dosage" / "orders.yaml")
 def test_order(order: dict[str, Any]) -> None:
     expected = order["reads"] if isinstance(order["reads"], list) else [order["reads"]]
     dosages = [_dosage(one) for one in order["given"]]
-    for arrangement in permutations(dosages):  # the order of the instructions does not matter
+    # the order of the instructions matters only where nothing else tells it
+    for arrangement in [tuple(dosages)] if order.get("listed") else permutations(dosages):
         doses_turned = tuple(replace(one, doses=one.doses[::-1]) for one in arrangement)  # nor that of the entries
         for each in (arrangement, doses_turned, (*arrangement, *arrangement)):  # nor saying it twice
             result = read_regimen(tuple(each), PRODUCTS[order.get("product", "tablet_450_mg")], WORDS)
             check(result, expected, order.get("sure", True))
+            later = [step.regimen for step in result.later] if isinstance(result, Regimen) else []
+            assert len(later) == len(order.get("later", ())), later
+            for step, wanted in zip(later, order.get("later", ()), strict=True):
+                check(step, wanted, step.sure if isinstance(step, Regimen) else False)
 
 
 def test_read_from_names_each_part() -> None:

@@ -9,14 +9,16 @@ from functools import cached_property
 from cdshooks.medicine.course import Course, course_of
 from cdshooks.medicine.kidney import Kidney, assess
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.medicine.rules.dose import DoseRow, DoseRule, Formula, Remark, When
-from cdshooks.medicine.rules.entries import Cite
+from cdshooks.medicine.phase import phase_said
+from cdshooks.medicine.rules.dose import DoseRow, DoseRule, Formula, Known, Remark, When
+from cdshooks.medicine.rules.entries import Cite, Measure
 from cdshooks.medicine.rules.renal_dose import RenalDoseRule, TableRegimen
 from cdshooks.model import (
     Facts,
     Finding,
     Indicator,
     Input,
+    Intent,
     Lab,
     LabRequest,
     Missing,
@@ -34,6 +36,17 @@ class RenalCase:
     table: RenalDoseRule
     kidney: Kidney
     is_child: bool  # below the age at which the adult table starts
+
+
+@dataclass(frozen=True, slots=True)
+class KnownDose:
+    """What one source has for this patient where none settles the dose; `lacking` names what its formula lacks."""
+
+    known: Known
+    regimens: tuple[TableRegimen, ...] = ()
+    arithmetic: str = ""
+    inputs: tuple[Input, ...] = ()
+    lacking: tuple[tuple[str, Missing], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +69,7 @@ class DoseCase:
     on_hold: tuple[DoseRow, ...] = ()
     assumed: str = ""
     readings: tuple[DoseRow, ...] = ()
+    known: tuple[KnownDose, ...] = ()
 
     @property
     def by_clearance(self) -> bool:
@@ -158,6 +172,25 @@ def case_of(order: Order, facts: Facts, knowledge: Knowledge) -> Case:
     return Case(order, renal, dose, course, facts, knowledge, tuple(_remarks(about)))
 
 
+def later_steps(case: Case) -> Iterator[tuple[Case, ...]]:
+    """Each later step of an order as cases of its own: for every phase that it may be for.
+
+    What its own words name; else, after treatment, the step down to maintenance or treatment that goes on.
+    """
+    order, regimen = case.order, case.order.regimen
+    for number, step in enumerate(regimen.later if isinstance(regimen, Regimen) else (), 2):
+        if isinstance(step.regimen, Regimen):
+            named = phase_said([("its instruction", step.said)], case.knowledge.phases)
+            intents = [named] if named and named.basis == "said" else [order.intent]
+            if intents == [order.intent] and order.intent.phase in (Phase.TREATMENT, None):
+                because = "a later step follows treatment"
+                intents = [Intent(phase, "assumed", because) for phase in (Phase.MAINTENANCE, Phase.TREATMENT)]
+            name = case.knowledge.codes.drugs[order.product.drug].display.capitalize()
+            label = f"{name} step {number}, {step.regimen.wording},"
+            alone = replace(order, regimen=replace(step.regimen, later=()), label=label, draft=False)
+            yield tuple(case_of(alone.with_intent(intent), case.facts, case.knowledge) for intent in intents)
+
+
 def local_cases(facts: Facts, knowledge: Knowledge) -> Iterator[Case]:
     """The orders that act where they are put: for the few checks that look at them too, without dose and kidneys."""
     for order in facts.orders:
@@ -219,8 +252,21 @@ def _dose_case(about: _About, renal: RenalCase | None) -> DoseCase | None:
                 found = replace(found, assumed=words, readings=tuple(other[:1]))
             elif row.when.earlier_doses_at_least and about.order.intent.basis == "said":
                 found = replace(found, readings=tuple([r for r in below if _holds(r.when, about) is True][:1]))
+            known = (each for each in row.known if _applies(each.when, about) is True)
+            found = replace(found, known=tuple(_known_dose(each, renal, about.facts) for each in known))
             return _with_expected(found, renal, about.facts)
     return None
+
+
+def _known_dose(known: Known, renal: RenalCase | None, facts: Facts) -> KnownDose:
+    if known.formula is None or known.every is None:
+        return KnownDose(known, known.regimens)
+    if "clearance" in known.formula.times and renal and renal.kidney.dialysis:
+        return KnownDose(known, lacking=(("creatinine clearance", Missing(Why.UNUSABLE, "on dialysis")),))
+    made = _computed(known.formula, known.every, renal, facts)
+    if not isinstance(made, _Computed):
+        return KnownDose(known, lacking=made)
+    return KnownDose(known, (made.regimen,), made.arithmetic, made.inputs)
 
 
 def medicines_gap(facts: Facts) -> Missing | None:
@@ -347,6 +393,25 @@ def _with_expected(case: DoseCase, renal: RenalCase | None, facts: Facts) -> Dos
         return case
     if case.by_clearance and renal and renal.kidney.dialysis:
         return case  # there creatinine tells no clearance
+    made = _computed(formula, every, renal, facts)
+    if not isinstance(made, _Computed):
+        return replace(case, lacking=made)
+    return replace(case, expected=(made.regimen,), arithmetic=made.arithmetic, inputs=made.inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    """What a formula gives, with its arithmetic and what it was computed from."""
+
+    regimen: TableRegimen
+    arithmetic: str
+    inputs: tuple[Input, ...]
+
+
+def _computed(
+    formula: Formula, every: Measure, renal: RenalCase | None, facts: Facts
+) -> "_Computed | tuple[tuple[str, Missing], ...]":
+    """The regimen of a formula, or (name, why) of everything that it lacks."""
     factors: list[_Factor] = []
     lacking: dict[tuple[str, Missing], None] = {}  # in order, each once
     for name in formula.times:
@@ -356,16 +421,15 @@ def _with_expected(case: DoseCase, renal: RenalCase | None, facts: Facts) -> Dos
         else:
             lacking |= dict.fromkeys(found)
     if lacking:
-        return replace(case, lacking=tuple(lacking))
+        return tuple(lacking)
     raw = formula.factor
     for factor in factors:
         raw *= factor.value
     dose = _limited(raw, formula)
     words = " x ".join([str(formula.factor), *(factor.shown for factor in factors)])
     given = f", given as {dose.normalize():f} mg" if dose != raw else ""
-    return replace(
-        case,
-        expected=(TableRegimen(dose=(dose, "mg"), every=every),),
+    return _Computed(
+        regimen=TableRegimen(dose=(dose, "mg"), every=every),
         arithmetic=f"{words} = {raw:.1f} mg{given}",
         inputs=tuple(factor.input for factor in factors if factor.input),
     )

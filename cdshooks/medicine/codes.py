@@ -9,7 +9,7 @@ import unicodedata
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from importlib.resources.abc import Traversable
 from itertools import product as combinations
@@ -283,9 +283,9 @@ class Codes:
     def product(self, concept: Concept, form: Concept | None) -> Product | None:
         """The CMV antiviral that is ordered, or None for anything else.
 
-        Codes first, else a name as a whole word in text or display. A contradiction (codes or names of two drugs, a
-        code against the name, a combination, codes of two forms) gives a product without `drug`; then `recognised_by`
-        names it.
+        Codes first, else a name as a whole word in text or display. A contradiction among codes (two drugs, two forms)
+        or, where no code settles it, among names (two drugs, a combination) gives a product without `drug`; then
+        `recognised_by` names it. Where the code of one antiviral settles it, `another` and `beside` say what names add.
         """
         coded, named = self._coded(concept), list(self._named(concept))
         by_code = {row.concept for _, row in coded}
@@ -296,6 +296,12 @@ class Codes:
         said = {mention.drug: mention.label for mention in reversed(named) if mention.place not in explained}
         said |= {row.concept: label for label, row in reversed(coded)}
         shapes = sorted({row.form for _, row in coded if row.form})
+        if len(by_code) == 1 and by_code <= self.drugs.keys() and len(shapes) <= 1:
+            (drug,) = by_code
+            product = self._one_product(drug, coded, [m for m in named if m.drug == drug], concept, form)
+            others = [f"{self.drugs[key].display} ({label})" for key, label in sorted(said.items()) if key != drug]
+            words = [f'"{word}"' for word in self._second_substance(concept)]
+            return replace(product, another=" and ".join(others), beside="".join(words))
         parts = [f"{drug} ({label})" for drug, label in sorted(said.items())]
         parts += [f'"{word}"' for word in self._second_substance(concept)]
         parts += shapes if len(shapes) > 1 else []

@@ -85,21 +85,53 @@ def nearest(comparisons: Sequence[Comparison]) -> Comparison:
     return replace(between, within=True) if same else replace(between, low=Decimal(1), high=Decimal(1))
 
 
-def likely_slip(ordered: Regimen, c: Comparison, judgement: JudgementRule) -> str:
-    """What a misfit looks like: the decimal point, mg for mg/kg, pounds for kg, a day's amount as one dose; or ""."""
+@dataclass(frozen=True, slots=True)
+class Slip:
+    """What a misfit looks like: for the summary of a card, and in a sentence.
+
+    `sure`: the order is no dose of the drug at all, so that nothing but a slip explains it.
+    """
+
+    summary: str
+    says: str
+    sure: bool = True
+
+
+def likely_slip(
+    ordered: Regimen, c: Comparison, judgement: JudgementRule, known: frozenset[tuple[Decimal, str]] = frozenset()
+) -> Slip | None:
+    """What a misfit looks like: the decimal point, mg for mg/kg, pounds for kg, a day's amount as one dose; or None.
+
+    `known` are all doses of the drug. An order that gives one of them may be meant for other kidneys, and is no sure
+    slip.
+    """
     dose, unit = c.expected.dose
     pounds = judgement.pounds_per_kg
+    given = dose * (c.high if c.too_much else c.low)  # in the unit of the table, when the interval is the same
 
     def about(value: Decimal, wanted: Decimal, near: Decimal = judgement.tolerance) -> bool:
         return abs(value / wanted - 1) <= near
 
+    sure = not c.interval_differs and not any(of == unit and about(given, other) for other, of in known)
     if ordered.unit != unit and about(ordered.high, dose):
-        return f"The figure is the label's in {unit}: is {dose.normalize():f} {unit} meant, not {ordered.unit}?"
-    if about(c.high, Decimal(10)) or about(c.low, Decimal("0.1")):
-        return "The amount is off by a factor of ten: check the decimal point."
+        is_meant = f"is {dose.normalize():f} {unit} meant, not {ordered.unit}?"
+        return Slip(f": {is_meant}", f"The figure is the label's in {unit}: {is_meant}")
+    for power, factor in _POWERS:
+        if about(c.high, factor) or about(c.low, 1 / factor):
+            times = f"{power} times" if c.high > 1 else f"a {power.removeprefix('a ')}th of"
+            check = "check the decimal point" if factor <= _POINT else "check decimal point and unit"
+            return Slip(
+                f" is {times} what is expected, {check}", f"The amount is off by a factor of {power}: {check}.", sure
+            )
     if ordered.unit != unit and any(about(c.high, off, judgement.pounds_within) for off in (pounds, 1 / pounds)):
-        return "The amount is off by the factor between pounds and kilograms: check the weight it was computed with."
+        why = "off by the factor between pounds and kilograms"
+        return Slip(f": {why}, check the weight", f"The amount is {why}: check the weight it was computed with.", sure)
     same_interval = not c.interval_differs and c.expected.per_day > 1
     if same_interval and about(c.high, c.expected.per_day):
-        return "The dose equals the amount of a whole day: is it meant per day, not per dose?"
-    return ""
+        says = "The dose equals the amount of a whole day: is it meant per day, not per dose?"
+        return Slip(": a whole day's amount as one dose?", says, sure=False)
+    return None
+
+
+_POINT = Decimal(10)
+_POWERS = (("ten", _POINT), ("a hundred", Decimal(100)), ("a thousand", Decimal(1000)))

@@ -6,6 +6,7 @@ Honest by construction: what cannot be read with certainty is an `Unread` with a
 import re
 from collections.abc import Iterator
 from datetime import date, timedelta, tzinfo
+from decimal import Decimal
 from functools import lru_cache
 
 from cdshooks.medicine.codes import Codes
@@ -13,7 +14,7 @@ from cdshooks.medicine.dates import day_of
 from cdshooks.medicine.dosage import read_regimen
 from cdshooks.medicine.knowledge import Knowledge, Routes
 from cdshooks.medicine.phase import indication_said, phase_said, says
-from cdshooks.model import ChartOrder, Concept, Intent, Order, Phase, Product, Regimen, Unread
+from cdshooks.model import ChartOrder, Concept, Intent, Order, Phase, Product, Regimen, Timing, Unread
 
 FINISHED = frozenset({"stopped", "completed", "ended"})
 ON_HOLD = "on-hold"
@@ -73,9 +74,19 @@ def ends_on(chart: ChartOrder, zone: tzinfo) -> date | None:
     days = [day for dosage in chart.dosages if (day := day_of(dosage.timing.ends, zone))]
     if days:
         return max(days)
-    lasts = max((dosage.timing.lasts_days for dosage in chart.dosages if dosage.timing.lasts_days), default=None)
+    lasts = _lasts(chart)
     starts = starts_on(chart, zone)
     return starts + timedelta(days=int(lasts) - 1) if lasts and lasts >= 1 and starts else None
+
+
+def _lasts(chart: ChartOrder) -> Decimal | None:
+    """How many days an order lasts by itself; None where one of its steps has no end."""
+    timed = [dosage for dosage in chart.dosages if dosage.doses or dosage.timing != Timing()]
+    days = [dosage.timing.lasts_days for dosage in timed if dosage.timing.lasts_days]
+    if not days or len(days) < len(timed):
+        return None
+    at_once = any(dosage.timing.when or dosage.timing.time_of_day for dosage in timed)
+    return max(days) if at_once else sum(days, Decimal(0))
 
 
 def route_given(chart: ChartOrder, routes: Routes) -> str:

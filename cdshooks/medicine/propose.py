@@ -10,16 +10,26 @@ from cdshooks.model import Lab, Missing, Order, Proposal, Regimen
 
 
 def proposal(
-    order: Order, expected: TableRegimen, reason: str, weight: Lab | Missing, knowledge: Knowledge, *, sure: bool
+    order: Order,
+    expected: TableRegimen,
+    reason: str,
+    weight: Lab | Missing,
+    knowledge: Knowledge,
+    *,
+    sure: bool,
+    mg_per_kg: Decimal | None = None,
 ) -> Proposal | None:
     """The suggestion that would make the order the expected regimen, or None where its form cannot hold that dose.
 
-    `reason` ends the label; `sure` is False when the kidney function behind it is in doubt.
+    `reason` ends the label; `sure` is False when the kidney function behind it is in doubt. `mg_per_kg` is a dose in mg
+    as an order per kg gives it, where its product can.
     """
     ordered = order.regimen
-    if isinstance(ordered, Regimen) and (ordered.first_step or len(order.chart.dosages) > 1):
+    if order.product.another:
+        return None  # which drug is meant has to be settled first
+    if isinstance(ordered, Regimen) and (ordered.later or len(order.chart.dosages) > 1):
         return None  # one instruction cannot stand for several
-    amount = _in_form(order, expected, weight, knowledge)
+    amount = _in_form(order, expected, weight, knowledge, mg_per_kg)
     if amount is None:
         return None
     dose, unit = amount
@@ -48,15 +58,15 @@ _COUNTED = {"{tbl}": "tablet", "{tablet}": "tablet", "{capsule}": "capsule", "{p
 
 
 def _in_form(
-    order: Order, expected: TableRegimen, weight: Lab | Missing, knowledge: Knowledge
+    order: Order, expected: TableRegimen, weight: Lab | Missing, knowledge: Knowledge, mg_per_kg: Decimal | None
 ) -> tuple[Decimal, str] | None:
     """(dose, unit) of the expected dose as the order counts: mg, mg/kg, mL, or its own word for a tablet."""
     dose, unit = expected.dose
     kind, spelled = _ordered_unit(order, knowledge.dose_words)
     if kind in ("", unit):
         return dose, unit
-    if kind == "mg/kg":
-        return dose, unit  # the table doses in mg: tablets cannot be cut to a dose per kg
+    if kind == "mg/kg":  # the table doses in mg: tablets cannot be cut to a dose per kg
+        return (mg_per_kg, kind) if mg_per_kg else (dose, unit)
     milligrams = dose
     if unit == "mg/kg":
         if not isinstance(weight, Lab):

@@ -635,7 +635,7 @@ def _timing(value: Any, unreadable: list[str]) -> Timing:
         code=read_concept(found["code"]) if found.get("code") else None,
         starts=_text(bounds.get("start")),
         ends=_text(bounds.get("end")),
-        lasts_days=_days(_object(repeat.get("boundsDuration"))),
+        lasts_days=_days(_object(repeat.get("boundsDuration") or repeat.get("boundsQuantity"))),
         each_lasts=_each_lasts(repeat),
         events=len(_texts(found.get("event"))),
     )

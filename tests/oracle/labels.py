@@ -69,6 +69,8 @@ class Drug:
     starts_high: bool = False  # prophylaxis may begin with the treatment dose
     one_phase: bool = False  # the label knows treatment only
     strength: Fraction = Fraction(0)  # mg of a tablet
+    most: Fraction = Fraction(0)  # in a week, by any source for anybody
+    sister: str = ""  # a drug whose doses are taken for this one's
 
 
 def _regimen(text: str, unit: str) -> Regimen:
@@ -184,6 +186,8 @@ DRUGS = {
         by_vein=True,
         stable_days=30,
         starts_high=True,
+        most=Fraction(10) * 14,  # specialists, against low-grade resistance (Kotton 2025)
+        sister="valganciclovir",
     ),
     "valganciclovir": Drug(
         product="valganciclovir 450 mg tablet",
@@ -196,6 +200,8 @@ DRUGS = {
         by_vein=False,
         stable_days=30,
         strength=Fraction(450),
+        most=Fraction(900) * 14,
+        sister="ganciclovir",
     ),
     "foscarnet": Drug(
         product="foscarnet injection",
@@ -209,6 +215,7 @@ DRUGS = {
         per_kg=True,
         by_vein=True,
         stable_days=7,
+        most=Fraction(180) * 7,
     ),
     "foscarnet against herpes": Drug(
         product="foscarnet injection",
@@ -220,6 +227,7 @@ DRUGS = {
         per_kg=True,
         by_vein=True,
         stable_days=7,
+        most=Fraction(180) * 7,
         one_phase=True,
     ),
 }

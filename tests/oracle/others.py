@@ -29,7 +29,7 @@ Companion = Literal[
     "ciclosporin",
     "ciclosporin 0.1 % eye drops",
 ]
-DUE = ("dose", "doseAdvice", "interaction", "administration")
+DUE = ("dose", "renalDose", "doseAdvice", "interaction", "administration")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,7 @@ class Due:
     """What is due: regimens, or a verdict at once (topic and indicator). `most`: no graver than this.
 
     `instead`: right elsewhere or in a case that cannot be looked for, each with the gravest indicator it may earn.
+    `sure`: what holds by confirmed sources where `most` keeps the dose of a secondary one below critical.
     `grave`: too little is as grave as too much. `both_phases`: right in this phase alone is information.
     """
 
@@ -82,7 +83,12 @@ class Due:
     grave: bool = False
     otherwise: tuple[Regimen, ...] = ()
     perhaps: tuple[Regimen, ...] = ()  # critical only if it is so against this one, too
-    ceiling: Regimen | None = None
+    sources: tuple[tuple[Regimen, bool], ...] = ()  # what sources have where none settles it; True: for full kidneys
+    reduced: bool | None = None  # are the kidneys? None: not known
+    uncomputed: bool = False  # a figure of the sources lacks something
+    at_most: str = "critical"  # where the order is more than any of them
+    sure: tuple[Regimen, ...] = ()
+    topic: str = "dose"
     gap: str = ""  # indicator of the dataQuality card
     quiet_gap: bool = False  # ... which is not compared
     remarks: dict[str, str] = field(default_factory=dict, hash=False)  # topic -> indicator
@@ -188,13 +194,13 @@ def _letermovir(case: Other) -> Due:
                 Due((_q(by_vein, 24),)) if case.route == "iv" else _with_ciclosporin(case, by_mouth, beside, "warning")
             )
     if case.route == "iv" and case.weight is not None and case.weight >= 5:
-        return Due(verdict=("dose", "info"))
+        return Due(verdict=("dose", "info"), sources=((_q(40, 24), False),))
     return Due(verdict=("dose", "warning"))
 
 
 def _with_ciclosporin(case: Other, alone: int, beside: int, most: str) -> Due:
     if case.companion == "ciclosporin":
-        return Due((_q(beside, 24),), grave=True, most=most)
+        return Due((_q(beside, 24),), grave=True, most=most, sure=(_q(alone, 24),))
     if not case.list_sent:
         return Due((_q(alone, 24),), also_right=(_q(beside, 24),), gap="info")
     return Due((_q(alone, 24),))
@@ -209,59 +215,123 @@ def brincidofovir(case: Other) -> Due:
         return Due((_weekly(200, "mg"),), gap=gap)
     if case.weight >= 10:
         return Due((_weekly(4),), gap=gap)
-    return Due(verdict=("dose", "info"), ceiling=_weekly(6), gap=gap)
+    return Due(verdict=("dose", "info"), sources=((_weekly(6), False),), at_most="warning", gap=gap)
 
 
 def cidofovir(case: Other) -> Due:
+    """As scheduled; 3 mg/kg is for a rise of creatinine, which one creatinine alone cannot show."""
+    due, per_kg = _cidofovir_schedule(case), _per_kg(case)
+    if per_kg is not None and Fraction(27, 10) <= per_kg <= Fraction(33, 10):
+        return replace(due, remarks={"renalDose": "info"})
+    return due
+
+
+def _cidofovir_schedule(case: Other) -> Due:
     """Weekly twice, then every two weeks; 3 mg/kg is right once the therapy runs. Children: not settled."""
     if case.born is None:
         return Due(quiet_gap=True)
     if case.years < 18:
-        return Due(verdict=("dose", "info"), ceiling=_weekly(5), quiet_gap=True)
+        return Due(verdict=("dose", "info"), quiet_gap=True)
     later, reduced_later = _weekly(5, weeks=2), _weekly(3, weeks=2)
     if case.phase in ("maintenance", "prophylaxis"):
-        return Due((later,), also_right=(reduced_later,), quiet_gap=True)
+        return Due((later,), also_right=(reduced_later,), quiet_gap=True, topic="renalDose")
     weekly, reduced = _weekly(5), _weekly(3)
     if case.given >= 2:  # called an induction it may be a new one
         perhaps = (weekly, reduced) if case.said else ()
-        return Due((later,), also_right=(reduced_later,), perhaps=perhaps[:1], quiet_gap=True)
+        return Due((later,), also_right=(reduced_later,), perhaps=perhaps[:1], quiet_gap=True, topic="renalDose")
     otherwise = () if case.phase else (later, reduced_later)
-    due = Due((weekly,), otherwise=otherwise, perhaps=otherwise[:1], quiet_gap=True)
+    due = Due((weekly,), otherwise=otherwise, perhaps=otherwise[:1], quiet_gap=True, topic="renalDose")
+    induction = "induction" in case.reason  # which outranks what the file may not hold
     if case.given == 1:
-        return replace(due, also_right=(reduced,), instead=((later, "info"), (reduced_later, "info")))
+        instead = () if induction else ((later, "info"), (reduced_later, "info"))
+        return replace(due, also_right=(reduced,), instead=instead)
     if not case.list_sent:
         return replace(due, also_right=(later, reduced_later, reduced))
-    return replace(due, instead=((later, "info"), (reduced, "info"), (reduced_later, "info")))
+    return replace(due, instead=() if induction else ((later, "info"), (reduced, "info"), (reduced_later, "info")))
+
+
+def _per_kg(case: Other) -> Fraction | None:
+    """The ordered dose of one administration."""
+    if case.dose is None or case.dose.unit == "mg/kg":
+        return case.dose.low if case.dose else None
+    return case.dose.low / case.weight if case.weight else None
 
 
 def valganciclovir(case: Other) -> Due:
     """Children: 7 x body surface x clearance for prophylaxis; 16 mg/kg every 12 h in congenital disease."""
     if case.born is None:
         raise ValueError("children here have a date of birth")
+    formula = _formula(case)
+    twice = (replace(formula, times=Fraction(14)),) if formula else ()  # as adults get twice as much for treatment
+    by_weight = _q(_whole(16 * case.weight, 1), 12) if case.weight is not None else None
     if case.condition == "congenital" and case.years < 1:
-        if case.weight is None:
+        if by_weight is None:
             return Due(quiet_gap=True)
-        return Due((_q(_whole(16 * case.weight, 1), 12),), most="warning", quiet_gap=True)
-    if case.phase not in ("prophylaxis", "") or case.days < 30:  # the formula starts at one month
-        return Due(verdict=("dose", "info"), ceiling=_q(900, 12), quiet_gap=True)
-    if case.weight is None or case.height is None or case.creatinine is None:
+        return Due((by_weight,), most="warning", sure=twice, quiet_gap=True)
+    if case.phase == "treatment":
+        figures = [*twice, *([by_weight] if by_weight else [])]
+        return Due(
+            verdict=("dose", "info"),
+            sources=tuple((figure, False) for figure in figures),
+            uncomputed=len(figures) < 2,
+            at_most="warning",
+            quiet_gap=True,
+        )
+    if case.days < 30:  # the formula starts at one month
+        return Due(verdict=("dose", "info"), quiet_gap=True)
+    if formula is None:
         return Due(quiet_gap=True)
+    return Due((formula,), most="critical" if case.phase else "warning", quiet_gap=True)
+
+
+def _child_clearance(case: Other) -> Fraction | None:
+    """Modified Schwartz, capped, mL/min per 1.73 m2."""
+    if case.height is None or case.creatinine is None:
+        return None
     if case.years < 2:
         k = Fraction("0.45")
     else:
         k = Fraction("0.55") if case.years < (16 if case.sex == "female" else 13) else Fraction("0.70")
-    clearance = min(k * case.height / case.creatinine, Fraction(150))
-    amount = 7 * clearance * _root(case.height * case.weight / 3600)
-    amount = _whole(min(amount, Fraction(900)), 25) or amount
-    return Due((_q(amount, 24),), most="critical" if case.phase else "warning", quiet_gap=True)
+    return min(k * case.height / case.creatinine, Fraction(150))
+
+
+def _surface(case: Other) -> Fraction | None:
+    """Mosteller, m2."""
+    if case.height is None or case.weight is None:
+        return None
+    return _root(case.height * case.weight / 3600)
+
+
+def _formula(case: Other) -> Regimen | None:
+    """The label's for prevention, in steps of 25 mg, at most 900 mg."""
+    clearance, surface = _child_clearance(case), _surface(case)
+    if clearance is None or surface is None:
+        return None
+    amount = 7 * clearance * surface
+    return _q(_whole(min(amount, Fraction(900)), 25) or amount, 24)
 
 
 def ganciclovir(case: Other) -> Due:
-    """Children by vein: 6 mg/kg every 12 h in congenital disease, off label; else not settled."""
-    if case.condition == "congenital" and case.born is not None and case.years < 1:
-        return Due((_q(6, 12, "mg/kg"),), most="warning", quiet_gap=True)
-    ceiling = _q(6, 12, "mg/kg") if case.phase in ("treatment", "") else None
-    return Due(verdict=("dose", "info"), ceiling=ceiling, quiet_gap=True)
+    """Children by vein: 6 mg/kg every 12 h in congenital disease, off label; else what some sources have."""
+    if case.born is None:
+        raise ValueError("children here have a date of birth")
+    if case.condition == "congenital" and case.years < 1:
+        return Due((_q(6, 12, "mg/kg"),), quiet_gap=True)
+    clearance, surface = _child_clearance(case), _surface(case)
+    sources: list[tuple[Regimen, bool]] = []
+    uncomputed = False
+    if case.phase in ("prophylaxis", "") and case.years < 17:  # the UK label
+        if clearance is None or surface is None:
+            uncomputed = True
+        else:
+            amount = 3 * clearance * surface
+            sources.append((_q(_whole(amount, 1) or amount, 24), False))
+    if case.phase in ("treatment", ""):  # the UK label from 12 years, a guideline below; the trial in newborns
+        sources += [(_q(5, 12, "mg/kg"), True), (_q(6, 12, "mg/kg"), True)]
+    if case.phase in ("maintenance", "") and case.years >= 12:
+        sources.append((_q(5, 24, "mg/kg"), True))
+    reduced = None if clearance is None else (clearance + Fraction(1, 2)) // 1 < 70
+    return Due(verdict=("dose", "info"), sources=tuple(sources), reduced=reduced, uncomputed=uncomputed, quiet_gap=True)
 
 
 def _whole(amount: Fraction, step: int) -> Fraction:
@@ -292,8 +362,8 @@ def predict_other(case: Other) -> Prediction:
     offered: tuple[frozenset[Regimen], ...] = ()
     named: frozenset[Regimen] = frozenset()
     if topic:
-        if due.ceiling and case.dose and _share(case, due.ceiling) is not None:
-            indicator = "warning" if (_share(case, due.ceiling) or 0) >= Fraction(5, 4) else indicator
+        if (due.sources or due.uncomputed) and case.dose:
+            indicator = _unsettled(case, due)
     elif case.dose is None and due.regimens:
         topic, indicator, named = "doseAdvice", "info", frozenset(due.regimens)
         offered = tuple(frozenset({_in_form(case, regimen)}) for regimen in due.regimens)
@@ -301,13 +371,80 @@ def predict_other(case: Other) -> Prediction:
         if any(_share(case, regimen) is None for regimen in due.regimens):
             topic, indicator = "dataQuality", "warning"
         else:
-            topic, (indicator, suggests) = "dose", _judged(case, due)
+            topic, (indicator, suggests) = due.topic, _judged(case, due)
             offered = tuple(frozenset({_in_form(case, r)}) for r in due.regimens) if suggests else ()
             named = frozenset(due.regimens) if indicator not in ("", "info") else frozenset()
+            if suggests and due.topic != "dose" and _is_slip(case, due.regimens[0]):
+                cards["dose"] = frozenset({indicator})
     if topic and indicator:
         before = next(iter(cards.get(topic, frozenset({""}))))
         cards[topic] = frozenset({max(before, indicator, key=_RANK.index)})
+    if due.verdict[1] != "critical" and _beyond_everything(case):
+        cards["dose"] = frozenset({"critical"})
     return Prediction(cards, named, offered, topics=topics)
+
+
+_MOST = {  # a week, by any source for anybody
+    "maribavir": (_q(1200, 12),),
+    "letermovir": (_q(480, 24),),
+    "brincidofovir": (_weekly(200, "mg"),),
+    "cidofovir": (_weekly(5),),
+    "valganciclovir": (_q(900, 12),),
+    "ganciclovir": (_q(10, 12, "mg/kg"), _q(30, 24, "mg/kg")),
+}
+_PRINTED = {  # every dose of the labels and guidelines that is a number, and no formula
+    "maribavir": ((400, 800, 1200), "mg"),
+    "letermovir": ((480, 240, 120, 80, 60, 40), "mg"),
+    "cidofovir": ((5, 3), "mg/kg"),
+    "valganciclovir": ((900,), "mg"),
+    "ganciclovir": ((6, 10, 30), "mg/kg"),
+}
+
+
+def _beyond_everything(case: Other) -> bool:
+    """A quarter more than any source has for anybody."""
+    shares = [_share(case, regimen) for regimen in _MOST[case.drug]]
+    return all(share is not None and share >= Fraction(5, 4) for share in shares)
+
+
+def _unsettled(case: Other, due: Due) -> str:
+    """Where no source settles the dose: like one of them, far above all, far below all (kidneys good), or between."""
+    shares = [(regimen, full, _share(case, regimen)) for regimen, full in due.sources]
+    known = [(regimen, full, share) for regimen, full, share in shares if share is not None]
+    whole = not due.uncomputed and len(known) == len(shares)
+    for regimen, full, _ in known:
+        if _right(case, (regimen,)):
+            return "warning" if full and due.reduced else "info"
+    if known and all(share >= Fraction(5, 4) for _, _, share in known):
+        if any(_is_slip(case, regimen) for regimen, _, _ in known):
+            return "critical"
+        return due.at_most if whole else "warning"
+    if whole and known and all(full and share <= Fraction(3, 4) for _, full, share in known):
+        return "warning" if due.reduced is False else "info"
+    return "info"
+
+
+def _is_slip(case: Other, due: Regimen) -> bool:
+    """No dose of the drug, but ten, a hundred or a thousand times one, or its number in another unit, or pounds."""
+    if case.dose is None:
+        return False
+    share, times = _sure_share(case, due), case.dose.weekly_times / due.times
+    if case.dose.unit != due.unit and _near(case.dose.low, due.amount):
+        return True
+    if not Fraction(10, 11) <= times <= Fraction(11, 10):
+        return False
+    printed, unit = _PRINTED.get(case.drug, ((), ""))
+    given = due.amount * share
+    if unit == due.unit and any(_near(given, Fraction(amount)) for amount in printed):
+        return False
+    if any(_near(share, Fraction(tens)) or _near(share, Fraction(1, tens)) for tens in (10, 100, 1000)):
+        return True
+    pounds = Fraction("2.2046")
+    return case.dose.unit != due.unit and any(_near(share, off, Fraction(3, 100)) for off in (pounds, 1 / pounds))
+
+
+def _near(amount: Fraction, wanted: Fraction, within: Fraction = Fraction(1, 10)) -> bool:
+    return abs(amount / wanted - 1) <= within
 
 
 def _judged(case: Other, due: Due) -> tuple[str, bool]:
@@ -323,7 +460,9 @@ def _judged(case: Other, due: Due) -> tuple[str, bool]:
     indicator = "critical" if far else "warning"
     if due.grave and _sure_share(case, expected) <= Fraction(3, 4):
         indicator = "critical"
-    indicator = min(indicator, due.most, key=_RANK.index)
+    by_sure = bool(due.sure) and all((_share(case, regimen) or 0) >= Fraction(5, 4) for regimen in due.sure)
+    if not (far and (by_sure or (_is_slip(case, expected) and _sure_share(case, expected) > 1))):
+        indicator = min(indicator, due.most, key=_RANK.index)
     for regimen, most in due.instead:
         if _right(case, (regimen,)):
             indicator = min(indicator, most, key=_RANK.index)
@@ -361,6 +500,10 @@ def _share(case: Other, regimen: Regimen) -> Fraction | None:
 
 def _in_form(case: Other, regimen: Regimen) -> Regimen:
     """mg/kg stays mg/kg, mg stays mg (whole ones)."""
+    if case.drug == "valganciclovir" and case.dose and case.dose.unit == "mg/kg" and case.weight is not None:
+        tenths = (regimen.amount / case.weight * 10 + Fraction(1, 2)) // 1
+        congenital = case.condition == "congenital" and case.years < 1
+        return replace(regimen, amount=Fraction(16) if congenital else Fraction(tenths, 10), unit="mg/kg")
     if case.dose and case.dose.unit == "mg" and regimen.unit == "mg/kg" and case.weight is not None:
         return replace(regimen, amount=_whole(regimen.amount * case.weight, 1), unit="mg")
     return regimen
@@ -423,7 +566,7 @@ def _dosed(chance: random.Random, case: Other) -> Other:
         return case
     due = LABELS[case.drug](case)
     near = [*due.regimens, *due.also_right, *due.otherwise, *(regimen for regimen, _ in due.instead)]
-    near += [due.ceiling] if due.ceiling else []
+    near += [*due.sure, *(regimen for regimen, _ in due.sources)]
     near += list(_USUAL[case.drug])
     regimen = chance.choice(near)
     amount = regimen.amount * Fraction(chance.choice(FACTORS))

@@ -52,6 +52,8 @@ def predict(case: Case) -> Prediction:
         kidneys = _kidneys(case, drug, case.weight)
         found = _by_weights(case, drug, kidneys)
         found = replace(found, cards=found.cards | {"renalFunction": _kidney_function(case, drug, kidneys)})
+    if not {"dose", "contraindication"} & found.cards.keys() and _beyond_everything(case, drug):
+        found = replace(found, cards=found.cards | {"dose": frozenset({"critical"})})
     unused = {"dataQuality": frozenset({"warning"}) if _cannot_be(case) else _unusable(case)}
     clearance = kidneys.at_one / kidneys.creatinine if kidneys else None
     return replace(found, cards=unused | found.cards, clearance=clearance)
@@ -71,6 +73,13 @@ def _beyond_the_table(case: Case, drug: Drug) -> dict[str, frozenset[str]]:
     verdicts = _verdicts(case, drug, _columns(case, drug, best), starting)
     far = bool(verdicts) and all(verdict.indicator == "critical" for verdict in verdicts)
     return {"dose": frozenset({"critical"})} if far else {}
+
+
+def _beyond_everything(case: Case, drug: Drug) -> bool:
+    """A quarter more than any source has for anybody."""
+    if case.dose is None or (case.weight is None and drug.unit != _mg_unit(case.dose.unit)):
+        return False
+    return _in_label_unit(case.dose.high, case, drug) * case.dose.weekly_times >= drug.most * Fraction(5, 4)
 
 
 def _unusable(case: Case) -> frozenset[str]:
@@ -237,7 +246,42 @@ def _judged(case: Case, drug: Drug, verdicts: list[Verdict]) -> Prediction:
     nearer = [verdict for verdict in wrong if verdict.nearest <= reach]  # one, unless it is open which is nearer
     indicators = frozenset("" if rising and not verdict.too_much else verdict.indicator for verdict in nearer)
     offered = (frozenset(_in_form(regimen, case, drug) for regimen in verdict.judges) for verdict in verdicts)
-    return Prediction({"renalDose": indicators}, named, tuple(dict.fromkeys(offered)))
+    cards = {"renalDose": indicators}
+    slips = {_is_slip(case, drug, regimen) for verdict in nearer for regimen in verdict.judges}
+    if True in slips and indicators != {""}:
+        cards["dose"] = indicators | (frozenset({""}) if False in slips else frozenset())
+    return Prediction(cards, named, tuple(dict.fromkeys(offered)))
+
+
+def _is_slip(case: Case, drug: Drug, due: Regimen) -> bool:
+    """Does nothing but a slip explain the order: no dose of the drug, but one of its sister, or of another unit?"""
+    if case.dose is None:
+        return False
+    dose, unit = case.dose, _mg_unit(case.dose.unit)
+    low, high = (_in_label_unit(amount, case, drug) for amount in (dose.low, dose.high))
+    printed = dose.high * drug.strength if dose.unit == "tablet" else dose.high
+    sister = [r for row in DRUGS[drug.sister].columns for r in row] if drug.sister else []
+    if any((r.amount, r.unit) == (printed, unit) for r in sister):
+        return not _is_own(high, drug)
+    if unit != drug.unit and _near(printed, due.amount):
+        return True
+    if not Fraction(10, 11) <= dose.weekly_times / due.times <= Fraction(11, 10):
+        return False
+    most, least = high * dose.weekly_times / due.weekly, low * dose.weekly_times / due.weekly
+    if _is_own(high if most > Fraction(11, 10) else low, drug):
+        return False
+    if any(_near(most, Fraction(tens)) or _near(least, Fraction(1, tens)) for tens in (10, 100, 1000)):
+        return True
+    pounds = Fraction("2.2046")
+    return unit != drug.unit and any(_near(most, off, Fraction(3, 100)) for off in (pounds, 1 / pounds))
+
+
+def _is_own(amount: Fraction, drug: Drug) -> bool:
+    return any(_near(amount, regimen.amount) for row in drug.columns for regimen in row)
+
+
+def _near(amount: Fraction, wanted: Fraction, within: Fraction = Fraction(1, 10)) -> bool:
+    return abs(amount / wanted - 1) <= within
 
 
 def _verdicts(

@@ -150,7 +150,7 @@ def kinds(expected: Prediction, cards: list[Json], case: Case | Other) -> Iterat
         named = set(_named(dose["extension"]["cmv-cds.finding"].get("expected", "")))
         if missing := expected.named - named:
             yield f"the card does not name {_shown(missing)}"
-    offered = [r for card in cards for r in _offered(card)]
+    offered = list(dict.fromkeys(r for card in cards for r in _offered(card)))  # two cards may offer the same
     ways = expected.offered if dose else ()
     if not _would_do(offered, ways):
         yield f"offered {_shown(offered)}, expected {' and '.join(map(_shown, ways)) or 'none'}"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TypeAlias
 
-from cdshooks.medicine.case import Case, cases, local_cases
+from cdshooks.medicine.case import Case, cases, later_steps, local_cases
 from cdshooks.medicine.checks import (
     allergy,
     cidofovir,
@@ -27,7 +27,7 @@ from cdshooks.medicine.checks import (
 )
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.rules.entries import Cite
-from cdshooks.model import Facts, Finding, Indicator
+from cdshooks.model import Facts, Finding, Indicator, Regimen
 
 Check: TypeAlias = Callable[[Case], Iterable[Finding]]
 
@@ -55,33 +55,70 @@ LOCAL_CHECKS: tuple[tuple[str, Check], ...] = (  # for orders that are not syste
     ("allergies", allergy.check),
     ("route", safety.by_route),
 )
+STEP_CHECKS: tuple[tuple[str, Check], ...] = (  # for the later steps of an order
+    ("dose of a later step", renal_dose.check),
+    ("dose of a later step", dose.check),
+)
 LINES: tuple[Callable[[Case], Iterable[str]], ...] = (pregnancy.lines,)  # said on a card of the order, never alone
 
 
 def run(facts: Facts, knowledge: Knowledge) -> tuple[tuple[Finding, ...], tuple[tuple[str, Exception], ...]]:
     """(findings, failures). A check that raises costs only itself: the others report, and a card names the gap."""
-    findings = [*data_quality.check_call(facts, knowledge), *indication.check_call(facts, knowledge)]
+    whole_call = (*data_quality.check_call(facts, knowledge), *indication.check_call(facts, knowledge))
+    findings = [_completed(finding, facts) for finding in whole_call]
     failures: list[tuple[str, Exception]] = []
     every = [(case, CHECKS) for case in cases(facts, knowledge)]
     every += [(case, LOCAL_CHECKS) for case in local_cases(facts, knowledge)]
     for case, checks in every:
-        own: list[Finding] = []
-        for name, check in checks:
-            try:
-                own += list(check(case))
-            except Exception as error:  # noqa: BLE001 - the border that keeps one defect from silencing every other check
-                failures.append((name, error))
-                own.append(_could_not_run(name, case))
-        findings += _with_lines(case, _without_doses(_asking_once(own)))
+        own = _found(case, checks, failures)
+        whole = _without_doses(_asking_once([*own, *_of_later_steps(case, own, failures)]))
+        findings += [_completed(finding, facts) for finding in _with_lines(case, whole)]
     return tuple(findings), tuple(failures)
 
 
+def _completed(finding: Finding, facts: Facts) -> Finding:
+    """With what every finding on an order says of it: what it is for, and what is ordered."""
+    order = next((order for order in facts.orders if order.chart is finding.order), None)
+    if order is None:
+        return finding
+    ordered = order.regimen.wording if isinstance(order.regimen, Regimen) else ""
+    return replace(finding, intent=finding.intent or order.intent, ordered=finding.ordered or ordered)
+
+
+def _found(case: Case, checks: tuple[tuple[str, Check], ...], failures: list[tuple[str, Exception]]) -> list[Finding]:
+    found: list[Finding] = []
+    for name, check in checks:
+        try:
+            found += list(check(case))
+        except Exception as error:  # noqa: BLE001 - the border that keeps one defect from silencing every other check
+            failures.append((name, error))
+            found.append(_could_not_run(name, case))
+    return found
+
+
+def _of_later_steps(case: Case, own: list[Finding], failures: list[tuple[str, Exception]]) -> Iterable[Finding]:
+    """A wrong dose of a later step, judged like a first one by the phase that speaks least against it.
+
+    What is said of the order anyway is not said again.
+    """
+    said = {(finding.topic, finding.because[:1]) for finding in own}
+    for readings in later_steps(case):
+        each = [[f for f in _found(one, STEP_CHECKS, failures) if _counts(f, said)] for one in readings]
+        yield from min(each, key=lambda found: max((f.indicator for f in found), default=-1))
+
+
+def _counts(finding: Finding, said: set[tuple[str, tuple[str, ...]]]) -> bool:
+    about_dose = finding.topic in ("renalDose", "dose") and finding.indicator > Indicator.INFO
+    return about_dose and (finding.topic, finding.because[:1]) not in said
+
+
 def _without_doses(findings: list[Finding]) -> list[Finding]:
-    """No other dose is proposed for an order that a critical finding proposes to remove: it would not mend it."""
+    """No dose is advised or proposed for an order that a critical finding proposes to remove: it would not mend it."""
     if not any(finding.withdraw and finding.indicator is Indicator.CRITICAL for finding in findings):
         return findings
     line = "No dose is proposed: another finding speaks against giving this order at all."
-    return [replace(f, proposals=(), because=(*f.because, line)) if f.proposals else f for f in findings]
+    kept = [finding for finding in findings if finding.topic != "doseAdvice"]
+    return [replace(f, proposals=(), because=(*f.because, line)) if f.proposals else f for f in kept]
 
 
 def _asking_once(findings: list[Finding]) -> list[Finding]:

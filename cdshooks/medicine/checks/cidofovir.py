@@ -37,6 +37,7 @@ def check(case: Case) -> Iterator[Finding]:
                 yield from _on_treatment(case, rule, values)
             else:
                 yield from _at_start(case, rule, values)
+            yield from _small_without_reason(case, rule, values)
 
 
 def _values(case: Case, rule: CidofovirRule) -> _Values:
@@ -158,9 +159,48 @@ def _on_treatment(case: Case, rule: CidofovirRule, values: _Values) -> Iterator[
         yield _finding(case, rule, values, "toxicity", Indicator.WARNING, cite, summary, rule.watch.says, tests=tests)
 
 
+def _small_without_reason(case: Case, rule: CidofovirRule, values: _Values) -> Iterator[Finding]:
+    """The dose for a rise of creatinine where none has happened; information where that cannot be seen."""
+    small, full = rule.reduce.regimen_mg_per_kg, rule.reduce.full_mg_per_kg
+    ordered = _per_kg(case)
+    tolerance = case.knowledge.judgement.tolerance
+    if ordered is None or abs(ordered.high / small - 1) > tolerance:
+        return
+    if isinstance(values.protein, Lab) and values.protein.value >= rule.watch.protein_at_least_mg_dl:
+        return  # the label considers a smaller dose
+    now, before = values.creatinine, _lowest_before(case, rule, values)
+    if not isinstance(now, Lab) or before is None:
+        summary = f": {small} mg/kg is for a rise of creatinine, which could not be looked for"
+        because = f"The label has {full} mg/kg, and {small} mg/kg after a rise over the creatinine before therapy."
+        yield _finding(case, rule, values, "renalDose", Indicator.INFO, rule.reduce.cite, summary, because)
+        return
+    if (now.value - before.value).quantize(Decimal("0.01"), rounding=ROUND_HALF_UP) >= rule.reduce.rise_at_least_mg_dl:
+        return
+    found = _finding(
+        case,
+        rule,
+        values,
+        "renalDose",
+        Indicator.WARNING,
+        rule.reduce.cite,
+        f" is too little without a rise of creatinine: {full} mg/kg",
+        f"Serum creatinine {before.original} of {before.on.isoformat()}, {now.original} now: no rise by"
+        f" {rule.reduce.rise_at_least_mg_dl} mg/dL or more, for which the label has {small} mg/kg.",
+    )
+    yield _with_dose(case, found, full, "no rise of creatinine")
+
+
+def _lowest_before(case: Case, rule: CidofovirRule, values: _Values) -> Lab | None:
+    """What a rise is counted from: the creatinine before therapy, else (not known when it began) the lowest earlier."""
+    if values.baseline or not isinstance(values.creatinine, Lab):
+        return values.baseline
+    looked_at = case.facts.results["creatinine"].since(case.facts.today - timedelta(days=rule.baseline_days))
+    return min((lab for lab in looked_at if lab.on < values.creatinine.on), key=lambda lab: lab.value, default=None)
+
+
 def _reduce(case: Case, rule: CidofovirRule, values: _Values, rise: Decimal, line: str) -> Finding:
     """The dose after a rise of creatinine, in the interval of the order."""
-    dose, regimen = rule.reduce.regimen_mg_per_kg, case.order.regimen
+    dose = rule.reduce.regimen_mg_per_kg
     found = _finding(
         case,
         rule,
@@ -171,22 +211,29 @@ def _reduce(case: Case, rule: CidofovirRule, values: _Values, rise: Decimal, lin
         f" is too much after a rise of creatinine by {rise} mg/dL: {dose} mg/kg",
         f"{line}. The label reduces the dose to {dose} mg/kg.",
     )
+    return _with_dose(case, found, dose, "after a rise of creatinine")
+
+
+def _with_dose(case: Case, found: Finding, mg_per_kg: Decimal, reason: str) -> Finding:
+    """The finding with this dose in the interval of the order, as far as a draft gives one."""
+    regimen = case.order.regimen
     if not case.order.draft or not isinstance(regimen, Regimen) or not regimen.per_day:
         return found
     weeks = (1 / regimen.per_day / 7).quantize(Decimal(1), rounding=ROUND_HALF_UP)
-    expected = TableRegimen(dose=(dose, "mg/kg"), every=(max(weeks, Decimal(1)), "wk"))
-    weight = case.facts.newest("weight")
-    made = proposal(case.order, expected, "after a rise of creatinine", weight, case.knowledge, sure=True)
+    expected = TableRegimen(dose=(mg_per_kg, "mg/kg"), every=(max(weeks, Decimal(1)), "wk"))
+    made = proposal(case.order, expected, reason, case.facts.newest("weight"), case.knowledge, sure=True)
     return replace(found, expected=expected.regimen.wording, proposals=(made,) if made else ())
+
+
+def _per_kg(case: Case) -> Regimen | None:
+    regimen = case.order.regimen
+    return in_table_unit(regimen, "mg/kg", case.facts.newest("weight")) if isinstance(regimen, Regimen) else None
 
 
 def _above(case: Case, mg_per_kg: Decimal) -> bool:
     """Is the ordered dose above this, beyond the tolerance?"""
-    regimen = case.order.regimen
-    if not isinstance(regimen, Regimen):
-        return False
-    in_unit = in_table_unit(regimen, "mg/kg", case.facts.newest("weight"))
-    return in_unit is not None and in_unit.high > mg_per_kg * (1 + case.knowledge.judgement.tolerance)
+    ordered = _per_kg(case)
+    return ordered is not None and ordered.high > mg_per_kg * (1 + case.knowledge.judgement.tolerance)
 
 
 def _finding(

@@ -71,6 +71,7 @@ def check(case: Case) -> Iterator[Finding]:
     """Findings of topic dataQuality about one order and what its checks need."""
     order, facts, knowledge = case.order, case.facts, case.knowledge
     drug = order.product.drug
+    yield from _names_against_code(order, knowledge)
     if isinstance(order.regimen, Unread):
         yield _finding(
             knowledge,
@@ -102,16 +103,18 @@ def check(case: Case) -> Iterator[Finding]:
             "The label's regimens are scheduled. The dose is judged as if every permitted dose were given.",
             rules=("data/dose",),
         )
-    if isinstance(order.regimen, Regimen) and order.regimen.first_step:
-        yield _finding(
-            knowledge,
-            order.chart,
-            drug,
-            Indicator.INFO,
-            f"{order.label}: only the first step is checked, later steps are not",
-            "The order has several steps. Check the later ones by hand, or order them one by one.",
-            rules=("data/dose",),
-        )
+    for number, step in enumerate(order.regimen.later if isinstance(order.regimen, Regimen) else (), 2):
+        if isinstance(step.regimen, Unread):
+            yield _finding(
+                knowledge,
+                order.chart,
+                drug,
+                Indicator.WARNING,
+                f"{order.label}: could not read step {number}",
+                f"Could not read step {number}: {step.regimen.reason}.",
+                "It is not checked: a wrong guess would be worse than none.",
+                rules=("data/dose",),
+            )
     if case.renal or (case.dose and case.dose.by_weight):
         yield from _weight_slip(order, facts, knowledge)
     if case.renal is None and case.dose is None:
@@ -144,6 +147,32 @@ def check(case: Case) -> Iterator[Finding]:
         )
     yield from _not_seen(order, kidney, facts, knowledge)
     yield from _unusable(order, kidney, facts, knowledge)
+
+
+def _names_against_code(order: Order, knowledge: Knowledge) -> Iterator[Finding]:
+    """The code says which drug it is; that the name says another one has to be seen before the order is given."""
+    product, name = order.product, knowledge.codes.drugs[order.product.drug].display
+    if product.another:
+        yield _finding(
+            knowledge,
+            order.chart,
+            product.drug,
+            Indicator.WARNING,
+            f"{order.label}: the code says {name}, the name says {product.another.split(' (')[0]}",
+            f"Checked as {name}, by its code ({product.recognised_by}). The order also says: {product.another}.",
+            "Make sure which drug is meant; nothing is suggested until then.",
+            rules=("data/drug",),
+        )
+    elif product.beside:
+        yield _finding(
+            knowledge,
+            order.chart,
+            product.drug,
+            Indicator.INFO,
+            f"{order.label}: taken as {name} by its code; its name says something else as well",
+            f"Checked as {name}, by its code ({product.recognised_by}). Its name also says {product.beside}.",
+            rules=("data/drug",),
+        )
 
 
 def _weight_slip(order: Order, facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:

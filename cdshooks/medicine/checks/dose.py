@@ -1,14 +1,19 @@
-"""Is the dose right where it does not hang on adult kidney function: other drugs, weight, age, formulas?"""
+"""Is the dose right where it does not hang on adult kidney function: other drugs, weight, age, formulas?
+
+And is it more than any source has for anybody?
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
+from decimal import ROUND_HALF_UP, Decimal
 
-from cdshooks.medicine.case import Case, DoseCase, RemarkCase, earlier_doses, medicines_gap
-from cdshooks.medicine.compare import Comparison, compare, in_table_unit, likely_slip, nearest
+from cdshooks.medicine.case import Case, DoseCase, KnownDose, RemarkCase, earlier_doses, medicines_gap
+from cdshooks.medicine.compare import Comparison, Slip, compare, in_table_unit, likely_slip, nearest
+from cdshooks.medicine.phase import says
 from cdshooks.medicine.propose import proposal
 from cdshooks.medicine.rules.dose import DoseRow, Elsewhere
 from cdshooks.medicine.rules.renal_dose import Regimens, TableRegimen
-from cdshooks.model import Finding, Indicator, Lab, Missing, Order, Phase, Proposal, Regimen, Why
+from cdshooks.model import Finding, Indicator, Input, Lab, Missing, Order, Phase, Proposal, Regimen, Why
 
 _CAP = {"critical": Indicator.CRITICAL, "warning": Indicator.WARNING, "info": Indicator.INFO}
 _SOLID = ("tablet", "capsule", "pellet")  # never broken
@@ -17,14 +22,23 @@ _SOLID = ("tablet", "capsule", "pellet")  # never broken
 def check(case: Case) -> Iterator[Finding]:
     """Findings of topic dose (doseAdvice while no dose is given) for an order that a dose rule has a row for.
 
-    Topic interaction where another drug forbids the order, dataQuality where the dose cannot be judged.
+    Topic renalDose where the rule says so, interaction where another drug forbids the order, dataQuality where the dose
+    cannot be judged.
     """
     yield from _remarks(case)
     dose = case.dose
     if dose is None:
         return
-    regimen, row = case.order.regimen, dose.row
-    dialysis = case.renal.kidney.dialysis if case.renal else None
+    found = [*_beside(case, dose), *_on_row(case, dose)]
+    yield from found
+    forbidden = dose.row.not_recommended and _CAP[dose.row.at_most] is Indicator.CRITICAL
+    if not forbidden and not any(f.topic == "dose" and f.indicator is Indicator.CRITICAL for f in found):
+        mended = tuple(proposal for finding in found for proposal in finding.proposals)
+        yield from (replace(finding, proposals=mended) for finding in _beyond_maximum(case, dose))
+
+
+def _beside(case: Case, dose: DoseCase) -> Iterator[Finding]:
+    """What could not be looked for, and a weight that has to be taken again."""
     if dose.unseen:
         yield _unseen(case, dose)
     if dose.on_hold:
@@ -39,9 +53,15 @@ def check(case: Case) -> Iterator[Finding]:
             f"Some rows of this rule ask for a diagnosis or an operation; {' and '.join(hidden)} could not be seen."
         )
         yield _finding(case, dose, Indicator.INFO, summary, because, topic="dataQuality")
+
+
+def _on_row(case: Case, dose: DoseCase) -> Iterator[Finding]:
+    """What the row says about the order."""
+    regimen, row = case.order.regimen, dose.row
+    dialysis = case.renal.kidney.dialysis if case.renal else None
     if dialysis and dose.by_clearance:
         summary = ": no label dose for a child on dialysis; ask a specialist pharmacist"
-        yield _finding(case, dose, Indicator.WARNING, summary, f"Dialysis: {dialysis.because}.")
+        yield _finding(case, dose, Indicator.WARNING, summary, f"Dialysis: {dialysis.because}.", topic="dose")
     elif dose.lacking:
         yield from _not_known(case, dose)
     elif row.not_recommended:
@@ -54,6 +74,26 @@ def check(case: Case) -> Iterator[Finding]:
         yield _finding(case, dose, Indicator.INFO, f": {words}", f"Regimen: {words}.", topic="doseAdvice", propose=True)
     elif isinstance(regimen, Regimen):
         yield from _judged(case, dose, regimen)
+
+
+def _beyond_maximum(case: Case, dose: DoseCase) -> Iterator[Finding]:
+    """More than any source has for anybody: an error whatever else is or is not known of the patient."""
+    regimen, maximum = case.order.regimen, dose.rule.maximum
+    comparisons = _comparisons(case, maximum.regimens, regimen) if isinstance(regimen, Regimen) else []
+    if comparisons and all(_far(case, c) for c in comparisons):
+        summary = f" is more than any source has: {_words(maximum.regimens)} at most"
+        found = _finding(case, dose, Indicator.CRITICAL, summary, maximum.says)
+        yield replace(
+            found,
+            topic="dose",
+            expected=found.expected or f"{_words(maximum.regimens)} at most",
+            citations=(case.knowledge.citation(maximum.cite),),
+        )
+
+
+def _far(case: Case, c: Comparison) -> bool:
+    """Too much by as much as makes a card critical."""
+    return c.high >= 1 + case.knowledge.judgement.strong
 
 
 def _not_seen(gap: Missing) -> bool:
@@ -131,7 +171,7 @@ def _weigh_again(case: Case, dose: DoseCase) -> Iterator[Finding]:
         because = (
             f"The dose follows the weight: weigh at least every {limit} days. It is judged with {weight.original}."
         )
-        yield _finding(case, dose, Indicator.INFO, summary, because)
+        yield _finding(case, dose, Indicator.INFO, summary, because, topic="dose")
 
 
 def _not_known(case: Case, dose: DoseCase) -> Iterator[Finding]:
@@ -146,14 +186,69 @@ def _not_known(case: Case, dose: DoseCase) -> Iterator[Finding]:
 
 
 def _unsettled(case: Case, dose: DoseCase) -> Iterator[Finding]:
-    """Information; a warning where the order is more than any source has. Never a suggestion."""
+    """What sources have beside an order whose dose none settles. Never a suggestion.
+
+    Information where a source has it, and in other words where none has. Far above all of them it is a warning at
+    least, and so it is far below all of them where these are for kidneys such as the patient's.
+    """
     row, regimen = dose.row, case.order.regimen
-    comparisons = _comparisons(case, row.ceiling, regimen) if isinstance(regimen, Regimen) else []
-    if comparisons and all(c.high >= 1 + case.knowledge.judgement.strong for c in comparisons):
-        summary = f" is more than any source has: {_words(row.ceiling)} at most"
-        yield _finding(case, dose, Indicator.WARNING, summary, row.unsettled)
-    else:
-        yield _finding(case, dose, Indicator.INFO, ": the sources do not settle this dose", row.unsettled)
+    lines = [row.unsettled, *(_known_words(each) for each in dose.known)]
+    if not isinstance(regimen, Regimen):
+        yield _unsettled_finding(case, dose, Indicator.INFO, ": the sources do not settle this dose", *lines)
+        return
+    found = [(each, _comparisons(case, each.regimens, regimen)) for each in dose.known]
+    every = [c for _, comparisons in found for c in comparisons]
+    whole = all(comparisons for _, comparisons in found)  # every figure could be computed and compared
+    same = next((each for each, comparisons in found if any(c.fits for c in comparisons)), None)
+    grade, summary = Indicator.INFO, ": the sources do not settle this dose"
+    if same and _full_kidneys(case, same) is False:
+        here = case.renal.kidney.clearance if case.renal else None
+        grade, summary = Indicator.WARNING, f": fits {same.known.by}, but for full kidney function; here CrCl {here}"
+    elif same:
+        summary = f": fits {same.known.by}; the sources do not settle this dose"
+    elif every and all(_far(case, c) for c in every):
+        grade = min(Indicator.CRITICAL, _CAP[row.at_most]) if whole else Indicator.WARNING
+        grade = Indicator.CRITICAL if any(_ten_times(case, dose, c) for c in every) else grade
+        summary = f" is more than any source has: {_largest(every).expected.regimen.wording} at most"
+    elif every:
+        far_below = all(c.low <= 1 - case.knowledge.judgement.strong for c in every)
+        sure = whole and all(_full_kidneys(case, each) for each in dose.known)
+        grade = Indicator.WARNING if far_below and sure else Indicator.INFO
+        figures = dict.fromkeys(_words(each.regimens) for each, comparisons in found if comparisons)
+        summary = f" is in none of the sources: {' or '.join(figures)}"
+    yield _unsettled_finding(case, dose, grade, summary, *lines)
+
+
+def _largest(comparisons: list[Comparison]) -> Comparison:
+    """The one with the regimen that is the most a day: of that the ordered amount is the smallest share."""
+    return min(comparisons, key=lambda c: c.high)
+
+
+def _full_kidneys(case: Case, each: KnownDose) -> bool | None:
+    """Are the kidneys such as the figure asks for? None when that is not known, or the figure does not say."""
+    clearance, least = case.renal.kidney.clearance if case.renal else None, each.known.full_kidneys_from
+    return None if clearance is None or least is None else clearance.rounded >= least
+
+
+def _known_words(each: KnownDose) -> str:
+    """What a source has, in a sentence."""
+    if each.lacking:
+        lacking = ", ".join(f"{name} {missing.why.value}" for name, missing in each.lacking)
+        return _sentence(f"{each.known.by}: not computed ({lacking})")
+    arithmetic = f" ({each.arithmetic})" if each.arithmetic else ""
+    return _sentence(f"{each.known.by}: {_words(each.regimens)}{arithmetic}")
+
+
+def _unsettled_finding(case: Case, dose: DoseCase, grade: Indicator, summary: str, *because: str) -> Finding:
+    found = _finding(case, dose, grade, summary, *because, topic="dose")
+    inputs = (*found.inputs, *(value for each in dose.known for value in each.inputs))
+    cites = (case.knowledge.citation(each.known.cite) for each in dose.known)
+    return replace(
+        found,
+        inputs=tuple(dict.fromkeys(inputs)),
+        citations=tuple(dict.fromkeys((*found.citations, *cites))),
+        expected="; ".join(f"{_words(each.regimens)} ({each.known.by})" for each in dose.known if each.regimens),
+    )
 
 
 def _judged(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
@@ -179,24 +274,50 @@ def _judged(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
     readings = [nearest(found) for row in dose.readings if (found := _comparisons(case, row.regimens, ordered))]
     sure = bool(readings) or not dose.assumed
     strong = sure and all(_is_grave(case, dose, comparison) for comparison in (judging, *readings))
-    indicator = min(Indicator.CRITICAL if strong else Indicator.WARNING, _CAP[dose.row.at_most])
+    slip = _slip(dose, ordered, judging, case)
+    cap = Indicator.CRITICAL if strong and _beyond_doubt(case, dose, ordered, judging) else _CAP[dose.row.at_most]
+    indicator = min(Indicator.CRITICAL if strong else Indicator.WARNING, cap)
     elsewhere = dose.row.elsewhere
+    if elsewhere and says(case.order.said, elsewhere.unless_said, case.knowledge.phases):
+        elsewhere = None
     if elsewhere and any(c.fits for c in _comparisons(case, elsewhere.regimens, ordered)):
         yield _elsewhere(case, dose, elsewhere, min(indicator, _CAP[elsewhere.at_most]))
         return
     misfit = "is too much" if judging.too_much else "is too little" if judging.too_little else "has the wrong interval"
     amount = judging.low if judging.too_little and not judging.too_much else judging.high
     share = f"Expected: {words}; ordered is {amount * 100:.0f} % of the amount a day."
-    slip = likely_slip(ordered, judging, case.knowledge.judgement)
-    yield _finding(case, dose, indicator, f" {misfit}: {words}", share, *([slip] if slip else []), propose=True)
+    others = dose.known if judging.too_much else ()  # what else is known speaks of too much alone
+    lines = [share, *([slip.says] if slip else []), *map(_known_words, others)]
+    base = _finding(case, dose, indicator, f" {misfit}: {words}{_another_product(case, dose)}", *lines, propose=True)
+    cites = (case.knowledge.citation(each.known.cite) for each in others)
+    base = replace(base, citations=tuple(dict.fromkeys((*base.citations, *cites))))
+    yield base
+    if slip and slip.sure and dose.rule.topic != "dose":
+        yield replace(base, topic="dose", summary=f"{case.order.label}{slip.summary}", because=(slip.says, share))
+
+
+def _slip(dose: DoseCase, ordered: Regimen, c: Comparison, case: Case) -> Slip | None:
+    return likely_slip(ordered, c, case.knowledge.judgement, dose.rule.doses)
+
+
+def _beyond_doubt(case: Case, dose: DoseCase, ordered: Regimen, judging: Comparison) -> bool:
+    """Is it far too much by every other figure that is known as well, or by a slip of the decimal point?"""
+    others = [_comparisons(case, each.regimens, ordered) for each in dose.known]
+    known = bool(others) and all(others) and all(_far(case, c) for comparisons in others for c in comparisons)
+    return known or _ten_times(case, dose, judging)
+
+
+def _ten_times(case: Case, dose: DoseCase, c: Comparison) -> bool:
+    """Too much by the decimal point or the unit?"""
+    ordered = case.order.regimen
+    slip = _slip(dose, ordered, c, case) if isinstance(ordered, Regimen) else None
+    return slip is not None and slip.sure and _far(case, c)
 
 
 def _is_grave(case: Case, dose: DoseCase, c: Comparison) -> bool:
     """Too much by so much; beside a drug that changes the dose, too little by so much as well."""
-    limit = case.knowledge.judgement.strong
-    return (c.too_much and c.high >= 1 + limit) or (
-        bool(dose.row.when.with_drugs) and c.too_little and c.low <= 1 - limit
-    )
+    too_little = c.too_little and c.low <= 1 - case.knowledge.judgement.strong
+    return (c.too_much and _far(case, c)) or (bool(dose.row.when.with_drugs) and too_little)
 
 
 def _right_for_one(case: Case, dose: DoseCase, other: DoseRow) -> Iterator[Finding]:
@@ -246,13 +367,35 @@ def _sentence(text: str) -> str:
 def _proposals(case: Case, dose: DoseCase) -> Iterator[Proposal]:
     """What would mend a draft, in doses that its product can give."""
     order = case.order
-    reason = order.intent.phase.value if order.intent.phase else "label"
+    reason = order.intent.phase.value if order.intent.phase else ""
+    reason = ", ".join(filter(None, [reason, "off label" if dose.row.off_label else "" if reason else "label"]))
     sure = not _rising(case, dose)
     doubt = "" if sure else "; CrCl unreliable, perhaps still too much"
     for regimen in dose.expected if order.draft else ():
         if not regimen.alternative and _can_be_given(order, regimen):
-            made = proposal(order, regimen, reason + doubt, case.facts.newest("weight"), case.knowledge, sure=sure)
+            weight, per_kg = case.facts.newest("weight"), _per_kg(case, dose, regimen)
+            made = proposal(order, regimen, reason + doubt, weight, case.knowledge, sure=sure, mg_per_kg=per_kg)
             yield from [made] if made else []
+
+
+def _per_kg(case: Case, dose: DoseCase, regimen: TableRegimen) -> Decimal | None:
+    """The dose of a formula per kg of body weight, for an order that counts so; None for what is never broken."""
+    formula, weight = dose.row.formula, case.facts.newest("weight")
+    if formula is None or not isinstance(weight, Lab) or case.order.product.form in _SOLID:
+        return None
+    if formula.times == ("weight",):
+        return formula.factor
+    return (regimen.dose[0] / weight.value).quantize(Decimal("0.1"), rounding=ROUND_HALF_UP)
+
+
+def _another_product(case: Case, dose: DoseCase) -> str:
+    """Which strength on the market gives the dose, where the one ordered cannot; "" where it can, or none does."""
+    product, first = case.order.product, next(iter(dose.expected), None)
+    if not case.order.draft or first is None or _can_be_given(case.order, first):
+        return ""
+    sold = case.knowledge.codes.drugs[product.drug].forms[product.form].strengths_mg
+    fitting = [strength for strength in sold if first.dose[0] % strength == 0]
+    return f"; order the {max(fitting).normalize():f} mg {product.form}" if fitting else ""
 
 
 def _can_be_given(order: Order, regimen: TableRegimen) -> bool:
@@ -262,15 +405,33 @@ def _can_be_given(order: Order, regimen: TableRegimen) -> bool:
     return unit != "mg" or strength is None or number % strength == 0
 
 
+def _looked_at(case: Case, dose: DoseCase, companions: frozenset[str]) -> Iterator[Input]:
+    """What of the record decided on the row, and turns mg into mg/kg: age, weight, drugs given with it."""
+    facts, ordered = case.facts, case.order.regimen
+    whens = [row.when for row in dose.rule.rows]
+    weight = facts.newest("weight")
+    if facts.age is not None and any(
+        (when.years_at_least, when.years_below, when.days_below) != (None,) * 3 for when in whens
+    ):
+        yield Input("age", str(facts.age), "years", facts.today.isoformat(), "Patient")
+    converted = isinstance(ordered, Regimen) and any(r.dose[1] != ordered.unit for r in dose.expected)
+    if isinstance(weight, Lab) and (dose.by_weight or converted):
+        yield Input("weight", f"{weight.value.normalize():f}", weight.unit, weight.on.isoformat(), weight.ref)
+    for each in facts.prescriptions:
+        if each.drug in companions and each.systemic and each.drug in facts.medicines:
+            yield Input("given with", each.name, "", each.starts.isoformat() if each.starts else "", each.order.ref)
+
+
 def _finding(
     case: Case,
     dose: DoseCase,
     indicator: Indicator,
     summary: str,
     *because: str,
-    topic: str = "dose",
+    topic: str = "",
     propose: bool = False,
 ) -> Finding:
+    """A finding on the row; without another topic that of the rule."""
     order, row = case.order, dose.row
     child = case.renal.kidney if case.renal and case.renal.is_child else None
     why = [*because]
@@ -290,7 +451,7 @@ def _finding(
     if order.intent.phase:
         why.append(f"Phase: {order.intent.phase.value}, {order.intent.basis}, because {order.intent.because}.")
     return Finding(
-        topic=topic,
+        topic=topic or dose.rule.topic,
         indicator=indicator,
         rules=(dose.rule.id,),
         order=order.chart,
@@ -299,7 +460,7 @@ def _finding(
         because=tuple(why),
         citations=(case.knowledge.citation(row.cite or dose.rule.cite),),
         intent=order.intent,
-        inputs=tuple(dict.fromkeys((*(child.inputs if child else ()), *dose.inputs))),
+        inputs=tuple(dict.fromkeys((*(child.inputs if child else ()), *dose.inputs, *_looked_at(case, dose, asked)))),
         ordered=order.regimen.wording if isinstance(order.regimen, Regimen) else "",
         expected=_words(dose.expected),
         proposals=tuple(_proposals(case, dose)) if propose else (),

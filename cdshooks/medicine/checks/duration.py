@@ -294,6 +294,7 @@ def _on_prophylaxis(
         f"CMV serostatus {known.pair}: {'; '.join(known.because)}." if known.pair else "CMV serostatus is not known.",
         "A period shorter than the whole may be a repeat prescription." if indicator is Indicator.INFO and span else "",
         cites=[source.cite for source in row.sources],
+        inputs=[Input("transplantation", day.isoformat(), "", day.isoformat())],
     )
 
 

@@ -10,7 +10,20 @@ from cdshooks.medicine.phase import says
 from cdshooks.medicine.rules.advice import Advice, Situation
 from cdshooks.medicine.therapy import Therapy, days_of, therapies
 from cdshooks.medicine.viral_load import Series, all_series, log_change, significant, starting_value
-from cdshooks.model import Facts, Finding, Indicator, Lab, LabRequest, Missing, OrderState, Phase, Said, Serostatus, Why
+from cdshooks.model import (
+    Facts,
+    Finding,
+    Indicator,
+    Input,
+    Lab,
+    LabRequest,
+    Missing,
+    OrderState,
+    Phase,
+    Said,
+    Serostatus,
+    Why,
+)
 
 _INDICATORS = {"info": Indicator.INFO, "warning": Indicator.WARNING, "critical": Indicator.CRITICAL}
 _NOW = (OrderState.DRAFT, OrderState.RUNNING)
@@ -329,6 +342,9 @@ def _finding(case: Case, advice: Advice, seen: _Seen, held: _Held) -> Finding:
         lines.append(f"Purpose: {intent.phase.value}, {intent.basis}, because {intent.because}.")
     indicator = min(_INDICATORS[advice.indicator], held.at_most)
     inputs = [entry for series in seen.series for entry in series.inputs[-1:]] if advice.when.dnaemia else []
+    inputs += [
+        Input("on record", p.text or p.concept, "", p.since.isoformat() if p.since else "", p.ref) for p in found
+    ]
     return case.finding(
         advice.id,
         advice.topic,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from cdshooks.medicine.case import Case
-from cdshooks.medicine.compare import Comparison, compare, in_table_unit, likely_slip, nearest
+from cdshooks.medicine.compare import Comparison, Slip, compare, in_table_unit, likely_slip, nearest
 from cdshooks.medicine.kidney import Kidney
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.propose import proposal
@@ -108,7 +108,7 @@ class _Judged:
             order=self.order.chart,
             drug=self.order.product.drug,
             summary=f"{self.order.label}{summary}",
-            because=(*because, *_why(self)),
+            because=(*because, *_timing_of(row), *_why(self)),
             citations=tuple(dict.fromkeys(self.knowledge.citation(cite) for cite in cites)),
             intent=self.order.intent,
             inputs=self.kidney.inputs,
@@ -130,6 +130,12 @@ class _Judged:
         return tuple(found for found in made if found)
 
 
+def _timing_of(row: Band | DialysisRow) -> Iterator[str]:
+    """When the label gives a dose that it has on dialysis."""
+    if isinstance(row, DialysisRow) and row.timing and row.treatment:
+        yield row.timing
+
+
 def _column(row: Band | DialysisRow | Variant, phase: Phase) -> tuple[TableRegimen, ...]:
     """Maintenance and prophylaxis share the label's second column."""
     return row.treatment if phase is Phase.TREATMENT else row.stable
@@ -141,6 +147,16 @@ def check(case: Case) -> Iterator[Finding]:
         return  # for a child a paediatric formula applies: never the adult band on top
     table, kidney = case.renal.table, case.renal.kidney
     judged = _Judged(case.order, table, kidney, case.facts, case.knowledge)
+    found = list(_on_table(judged))
+    yield from found
+    if not any(finding.topic in ("contraindication", "dose") for finding in found):
+        mended = tuple(proposal for finding in found for proposal in finding.proposals)
+        yield from (replace(finding, proposals=mended) for finding in _beyond_maximum(judged))
+
+
+def _on_table(judged: _Judged) -> Iterator[Finding]:
+    """What the table says for the kidneys as they are known."""
+    table, kidney = judged.table, judged.kidney
     if kidney.dialysis:
         row = table.for_dialysis(kidney.dialysis.modality)
         found = list(_on_row(judged, row))
@@ -184,8 +200,26 @@ def _beyond_every_band(case: _Judged, highest: Band) -> Iterator[Finding]:
     if comparisons and all(c.high >= limit for c in comparisons):
         judging = min(comparisons, key=lambda c: c.distance)
         summary = f" is more than the label has for any kidney function: {judging.expected.regimen.wording}"
-        lines = (*_lines(case, comparisons), *_slip(case, judging))
+        slip = _slip(case, judging)
+        lines = (*_lines(case, comparisons), *([slip.says] if slip else []))
         yield replace(case.finding(highest, Indicator.CRITICAL, summary, *lines), topic="dose")
+
+
+def _beyond_maximum(case: _Judged) -> Iterator[Finding]:
+    """More than any source has for anybody: whatever the kidneys, the phase and the way of dialysis."""
+    regimen, maximum = case.order.regimen, case.table.maximum
+    in_unit = (
+        in_table_unit(regimen, case.table.unit, case.facts.newest("weight")) if isinstance(regimen, Regimen) else None
+    )
+    if in_unit is None:
+        return
+    tolerance, limit = case.knowledge.judgement.tolerance, 1 + case.knowledge.judgement.strong
+    if all(compare(in_unit, most, Phase.TREATMENT, tolerance).high >= limit for most in maximum.regimens):
+        words = " or ".join(most.regimen.wording for most in maximum.regimens)
+        row = case.table.bands[0]
+        found = case.finding(row, Indicator.CRITICAL, f" is more than any source has: {words} at most", maximum.says)
+        cite = case.knowledge.citation(maximum.cite)
+        yield replace(found, topic="dose", expected=f"{words} at most", citations=(cite,))
 
 
 def _timing(case: _Judged, row: DialysisRow) -> Iterator[Finding]:
@@ -274,21 +308,26 @@ def _verdict(case: _Judged, row: Band | DialysisRow, comparisons: tuple[Comparis
         yield _by_specialist(case, row, judging, against)
         return
     strong = judging.too_much and judging.high >= 1 + case.knowledge.judgement.strong
+    slip = _slip(case, judging)
     base = case.finding(
         row,
         Indicator.CRITICAL if strong else Indicator.WARNING,
         f" {_misfit(judging)} {case.state} ({case.named(judging.phase)}): {judging.expected.regimen.wording}",
         *_lines(case, comparisons),
-        *_slip(case, judging),
+        *([slip.says] if slip else []),
         *([row.note.says] if row.note else []),
     )
-    yield replace(
+    base = replace(
         base,
         because=(*base.because, *_edge(case)),
         expected="; ".join(f"{c.expected.regimen.wording} ({case.named(c.phase)})" for c in comparisons),
         proposals=case.proposals([(c.phase, c.expected) for c in comparisons]),
         citations=(*base.citations, *([case.knowledge.citation(row.note.cite)] if row.note else [])),
     )
+    yield base
+    if slip and slip.sure:  # no dose for any kidneys: said under its own topic, which nobody silences with the other
+        short = f"{case.order.label}{slip.summary}"
+        yield replace(base, topic="dose", summary=short, because=(slip.says, *base.because[: len(comparisons)]))
 
 
 def _by_protocol(case: _Judged, row: Band | DialysisRow, judging: Comparison) -> Finding:
@@ -337,17 +376,23 @@ def _advice(case: _Judged, row: Band | DialysisRow) -> Finding:
     return replace(base, topic="doseAdvice", because=(*base.because, *_edge(case)), proposals=case.proposals(choices))
 
 
-def _slip(case: _Judged, c: Comparison) -> Iterator[str]:
+def _slip(case: _Judged, c: Comparison) -> Slip | None:
     """What the misfit may come from."""
-    ordered = case.order.regimen
+    ordered, table = case.order.regimen, case.table
     if not isinstance(ordered, Regimen):
-        return
-    other = case.table.confusable_with
-    if any((ordered.high, ordered.unit) in t.doses for t in case.knowledge.renal_dose if t.drug == other):
-        name = case.knowledge.codes.drugs[other].display
-        yield f"This is a dose of {name}: the two drugs are not interchangeable milligram for milligram."
-    elif words := likely_slip(ordered, c, case.knowledge.judgement):
-        yield words
+        return None
+    own = table.doses
+    others = [other for other in case.knowledge.renal_dose if other.drug == table.confusable_with]
+    if any((ordered.high, ordered.unit) in other.doses for other in others):
+        name = case.knowledge.codes.drugs[table.confusable_with].display
+        in_unit, tolerance = (
+            in_table_unit(ordered, table.unit, case.facts.newest("weight")),
+            case.knowledge.judgement.tolerance,
+        )
+        sure = in_unit is not None and not any(abs(in_unit.high / dose - 1) <= tolerance for dose, _ in own)
+        says = f"This is a dose of {name}: the two drugs are not interchangeable milligram for milligram."
+        return Slip(f" is a dose of {name}, not interchangeable milligram for milligram", says, sure)
+    return likely_slip(ordered, c, case.knowledge.judgement, own)
 
 
 def _misfit(c: Comparison) -> str:

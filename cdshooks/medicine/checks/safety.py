@@ -111,11 +111,10 @@ def _form_fits(case: Case, row: ByRoute) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Speed:
-    """mg/kg/min by one statement of the order; `strict` when the order says just that. `if_undiluted`: not certain."""
+    """mg/kg/min by one statement of the order. `if_undiluted`: not certain."""
 
     value: Decimal
     how: str
-    strict: bool = False
     if_undiluted: bool = False
 
 
@@ -172,7 +171,7 @@ def _speed_findings(
     if (giving.rates or giving.durations) and not speeds:
         yield from _not_computed(case, rule, limits, giving, dose)
     limit = fastest.mg_per_kg_min
-    over = [s for s in speeds if s.value > limit * (1 if s.strict else 1 + fastest.rounding)]
+    over = [s for s in speeds if s.value > limit * (1 + fastest.rounding)]
     if over:
         certain = [s for s in over if not s.if_undiluted]
         worst = max(certain or over, key=lambda s: s.value)
@@ -204,7 +203,7 @@ def _speeds(limits: InfusionLimits, fastest: FastestRate, giving: Giving, dose: 
     weight = dose.weight.value if isinstance(dose.weight, Lab) else None
     for rate in giving.rates:
         if rate.unit == "mg/kg/h":
-            yield _Speed(rate.value / 60, f"Rate {rate.text}", strict=True)
+            yield _Speed(rate.value / 60, f"Rate {rate.text}")
         elif rate.unit == "mg/h" and weight:
             yield _Speed(rate.value / 60 / weight, f"Rate {rate.text} at {weight.normalize():f} kg")
         elif rate.unit == "mL/h" and weight:

@@ -15,19 +15,19 @@ from cdshooks.medicine.dosage.amount import Dose, entry_amount, in_mg, one_dose
 from cdshooks.medicine.dosage.giving import Giving as Giving
 from cdshooks.medicine.dosage.giving import Rate as Rate
 from cdshooks.medicine.dosage.giving import read_giving as read_giving
-from cdshooks.medicine.dosage.sig import Sig, amounts_in, read_sig, volumes_in
+from cdshooks.medicine.dosage.sig import Amount, Sig, amounts_in, read_sig, read_steps, volumes_in
 from cdshooks.medicine.dosage.timing import Often, read_timing
 from cdshooks.medicine.dosage.wording import often_wording, quote
 from cdshooks.medicine.dosage.wording import regimen_wording as regimen_wording
-from cdshooks.medicine.dosage.words import DoseWords
+from cdshooks.medicine.dosage.words import DoseWords, Unit
 from cdshooks.medicine.dosage.words import load_dose_words as load_dose_words
 from cdshooks.medicine.dosage.words import spelling as spelling
-from cdshooks.model import Dosage, Product, Regimen, Unread
+from cdshooks.model import Dosage, Product, Regimen, Step, Unread
 
 _NO_PART_OF_A_DOSE = ("route", "site", "method", "rate")  # unreadable fields of an instruction that others report
 
 
-def _no_dose(dosage: Dosage, sig: Sig) -> Unread | None:
+def _no_dose(dosage: Dosage, sig: Sig, *, goes_on: bool) -> Unread | None:
     """What to say of an instruction without an amount: no dose was given yet (None), or it cannot be read."""
     timing = dosage.timing
     timed = bool(sig.schedule.rates or sig.schedule.slots or timing.period is not None or timing.code)
@@ -35,7 +35,7 @@ def _no_dose(dosage: Dosage, sig: Sig) -> Unread | None:
         return Unread("only an infusion rate is given")
     if sig.unplaced:
         return Unread(f"{quote(dosage.text)}: it is not clear what {quote(sig.unplaced[0])} means")
-    if sig.amount_aside or sig.strengths or sig.later_steps or (sig.loose_unit and timed):
+    if sig.amount_aside or sig.strengths or goes_on or (sig.loose_unit and timed):
         return Unread(f"{quote(dosage.text)}: {sig.refused or 'it does not say how much to give'}")
     return None
 
@@ -54,13 +54,35 @@ def _doubt(dosage: Dosage, sig: Sig, product: Product) -> str:
 
 
 def _read_one(dosage: Dosage, product: Product, words: DoseWords) -> Regimen | Unread | None:
-    """The regimen of one instruction; None when it gives no dose."""
+    """The regimen of one instruction, with the later steps of its text; None when it gives no dose."""
+    first, *rest = read_steps(dosage.text, words)
+    read = _read_step(dosage, first, product, words, goes_on=bool(rest))
+    if not isinstance(read, Regimen) or not rest:
+        return read
+    if read.per_day is None and not read.after_dialysis:
+        return Unread(f"{quote(dosage.text)}: a single dose, then another one")
+    steps, before = [], read
+    for sig in rest:
+        if not sig.amounts:  # "then once daily": the dose stays
+            unit = Unit("mass", before.unit)
+            sig = replace(sig, amounts=(Amount(before.low, before.high, unit, before.wording),))
+        alone = Dosage(text=dosage.text, as_needed=dosage.as_needed)
+        step = _read_step(alone, sig, product, words, goes_on=False)
+        steps.append(Step(step or Unread(f"{quote(sig.said)} gives no dose"), sig.said))
+        before = step if isinstance(step, Regimen) else before
+    notes = (*read.read_from, f"the first of {len(rest) + 1} steps in the text")
+    return replace(read, read_from=notes, sure=False, later=tuple(steps))
+
+
+def _read_step(
+    dosage: Dosage, sig: Sig, product: Product, words: DoseWords, *, goes_on: bool
+) -> Regimen | Unread | None:
+    """The regimen of one instruction, of whose text `sig` is the step; None when it gives no dose."""
     blocked = [path for path in dosage.unreadable if not path.split(".")[-1].startswith(_NO_PART_OF_A_DOSE)]
     if blocked:
         return Unread(f"the field {quote(blocked[0])} is not readable")
-    sig = read_sig(dosage.text, words)
     if not dosage.doses and not sig.amounts:
-        return _no_dose(dosage, sig)
+        return _no_dose(dosage, sig, goes_on=goes_on)
     if sig.strengths and product.strength_mg is None and len(sig.strengths) == 1:
         product = replace(product, strength_mg=sig.strengths[0], recognised_by="the text")
     elif sig.strengths and sig.strengths != (product.strength_mg,):
@@ -101,12 +123,9 @@ def _read_one(dosage: Dosage, product: Product, words: DoseWords) -> Regimen | U
     notes = [f"dose: {chosen.how}", f"timing: {', '.join(timed.sources)}"]
     notes += [f"the text was not used: {doubt}"] if doubt else []
     notes += ["a month is taken for 30 days"] if timed.often.about else []
-    notes += ["the first of several steps in the text"] if sig.later_steps else []
-    sure = structured and not (chosen.assumed or doubt or timed.often.about or sig.later_steps or chosen.kind == "text")
+    sure = structured and not (chosen.assumed or doubt or timed.often.about or chosen.kind == "text")
     often = timed.often if not dosage.as_needed else replace(timed.often, as_needed=True)
-    if often.once and sig.later_steps:
-        return Unread(f"{quote(dosage.text)}: a single dose, then another one")
-    return replace(_put(chosen, often, tuple(notes), sure), first_step=bool(sig.later_steps))
+    return _put(chosen, often, tuple(notes), sure)
 
 
 def _decimal(value: Fraction) -> Decimal:
@@ -193,8 +212,12 @@ def _together(readings: Sequence[_Reading]) -> Regimen | Unread:
     )
 
 
-def _first_step(readings: Sequence[_Reading]) -> Regimen | Unread:
-    """Of instructions that follow each other, by sequence or by dates, the first."""
+def _in_order(readings: Sequence[_Reading], words: DoseWords) -> tuple[list[_Reading], str] | None:
+    """Instructions that follow each other in their order, and by what it is known; None when it is not.
+
+    Without numbers and dates the order of the list counts where each but the last says how long it lasts, or each but
+    the first begins with "then".
+    """
     sequences = [reading.dosage.sequence for reading in readings]
     numbered = None not in sequences and len(set(sequences)) == len(sequences)
     by_date = sorted(readings, key=lambda reading: reading.dosage.timing.starts)
@@ -203,13 +226,39 @@ def _first_step(readings: Sequence[_Reading]) -> Regimen | Unread:
         for earlier, later in pairwise(by_date)
     )
     by_number = sorted(readings, key=lambda reading: reading.dosage.sequence or 0)
-    if not (numbered or dated) or (numbered and dated and by_number[0] is not by_date[0]):
+    if numbered and dated and by_number[0] is not by_date[0]:
+        return None
+    if numbered:
+        return by_number, "by sequence"
+    if dated:
+        return by_date, "by dates"
+    if any(sequence is not None for sequence in sequences) or any(r.dosage.timing.starts for r in readings):
+        return None
+    lasting = all(_lasts(reading.dosage, words) for reading in readings[:-1])
+    following = all(read_sig(reading.dosage.text, words).follows for reading in readings[1:])
+    return (list(readings), "in the order listed") if lasting or following else None
+
+
+def _lasts(dosage: Dosage, words: DoseWords) -> bool:
+    """Does the instruction say how long it lasts?"""
+    timing = dosage.timing
+    return bool(timing.lasts_days or timing.ends or timing.count) or read_sig(dosage.text, words).lasts
+
+
+def _first_step(readings: Sequence[_Reading], words: DoseWords) -> Regimen | Unread:
+    """Of instructions that follow each other the first, with the others behind it."""
+    ordered = _in_order(readings, words)
+    if ordered is None:
         return Unread("several dosage instructions without an order")
-    regimen = (by_number if numbered else by_date)[0].regimen
-    if isinstance(regimen, Unread):
-        return regimen
-    note = f"the first of {len(readings)} dosage instructions, by {'sequence' if numbered else 'dates'}"
-    return replace(regimen, read_from=(*regimen.read_from, note), sure=False, first_step=True)
+    (first, *rest), how = ordered
+    if isinstance(first.regimen, Unread):
+        return first.regimen
+    later = list(first.regimen.later)
+    for reading in rest:
+        later.append(Step(reading.regimen, reading.dosage.text))
+        later += reading.regimen.later if isinstance(reading.regimen, Regimen) else ()
+    note = f"the first of {len(readings)} dosage instructions, {how}"
+    return replace(first.regimen, read_from=(*first.regimen.read_from, note), sure=False, later=tuple(later))
 
 
 def read_regimen(dosages: tuple[Dosage, ...], product: Product, words: DoseWords) -> Regimen | Unread | None:
@@ -231,7 +280,7 @@ def read_regimen(dosages: tuple[Dosage, ...], product: Product, words: DoseWords
         return distinct[0].regimen
     if _apart(distinct) and not any(reading.dosage.timing.starts for reading in distinct):
         return _together(distinct)
-    return _first_step(distinct)
+    return _first_step(distinct, words)
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -60,7 +60,9 @@ class Sig:
     loose_unit: bool = False  # "tablet" without a number
     unplaced: tuple[str, ...] = ()
     refused: str = ""
-    later_steps: bool = False
+    lasts: bool = False  # it says for how many days, or how many doses
+    follows: bool = False  # it begins with "then"
+    said: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +268,15 @@ def _sig(found: Sequence[Said | Token], words: DoseWords) -> Sig:
         loose_unit=loose_unit,
         unplaced=tuple(unplaced),
         refused="; ".join(refusals) or _unclear(schedule, words),
+        lasts=any(_is_length(said, words) for said in said_all),
+        said=" ".join(one.text for one in found),
     )
+
+
+def _is_length(said: Said, words: DoseWords) -> bool:
+    """Does it say how long a step lasts: days or more, or a number of doses?"""
+    units = [words.time_units[token.text] for token in said.tokens if token.text in words.time_units]
+    return "lasts" in said.phrase.flags and all(words.period_days[unit] >= 1 for unit in units)
 
 
 def _unclear(schedule: Schedule, words: DoseWords) -> str:
@@ -282,21 +292,29 @@ def _unclear(schedule: Schedule, words: DoseWords) -> str:
     return ""
 
 
-def read_sig(text: str, words: DoseWords) -> Sig:
-    """What a text says about dose and frequency; of several steps ("... then ...") what the first one says."""
+def read_steps(text: str, words: DoseWords) -> tuple[Sig, ...]:
+    """What each step of a text ("... then ...") says about dose and frequency, the first one first; at least one.
+
+    Later steps that say neither are left out.
+    """
     steps: list[list[Said | Token]] = [[]]
     for one in said_in(tokens(text, words), words.phrases):
         if isinstance(one, Said) and "then" in one.phrase.flags:
             steps.append([])
         else:
             steps[-1].append(one)
+    follows = len(steps) > 1 and not steps[0]
     sigs = [_sig(step, words) for step in steps]
     telling = [
         sig for sig in sigs if sig.amounts or sig.strengths or sig.unplaced or sig.refused or sig.schedule != Schedule()
     ]
-    if not telling:
-        return sigs[0]
-    return replace(telling[0], later_steps=any(sig.amounts or sig.schedule.rates for sig in telling[1:]))
+    first = replace(telling[0] if telling else sigs[0], follows=follows)
+    return (first, *(sig for sig in telling[1:] if sig.amounts or sig.schedule.rates))
+
+
+def read_sig(text: str, words: DoseWords) -> Sig:
+    """What a text says about dose and frequency; of several steps what the first one says."""
+    return read_steps(text, words)[0]
 
 
 def read_code(system: str, code: str, words: DoseWords) -> Schedule | Unread | None:

@@ -187,7 +187,7 @@ class _Phrase(_Entry):
     unit: str = ""
     days: Number = None
     weekday: bool = False
-    flags: list[Literal["once", "as_needed", "after_dialysis", "divided", "then", "clock"]] = []
+    flags: list[Literal["once", "as_needed", "after_dialysis", "divided", "then", "clock", "lasts"]] = []
 
 
 class _Refused(_Entry):
@@ -240,6 +240,7 @@ class _SigFile(_Entry):
     timing: list[_Phrase]
     only_systemic: list[str]
     times_of_day: dict[str, list[str]]
+    lengths: list[str]
     asides: list[str]
     amounts_aside: list[str]
     refused: list[_Refused]
@@ -311,6 +312,8 @@ def _file_phrases(file: _SigFile) -> Iterator[Phrase]:
             )
     for code, patterns in file.times_of_day.items():
         yield from (Phrase(symbols, when=(code,)) for pattern in patterns for symbols in spoken(pattern))
+    lasts = frozenset({"lasts"})
+    yield from (Phrase(symbols, flags=lasts) for pattern in file.lengths for symbols in spoken(pattern))
     yield from (Phrase(symbols) for pattern in file.asides for symbols in spoken(pattern))
     for pattern in file.amounts_aside:
         yield from (Phrase(symbols, flags=frozenset({"amount"})) for symbols in spoken(pattern))

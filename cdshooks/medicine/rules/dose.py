@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, model_validator
 
 from cdshooks.medicine.rules.entries import Cite, Entry, Measure
-from cdshooks.medicine.rules.renal_dose import Regimens
+from cdshooks.medicine.rules.renal_dose import Maximum, Regimens
 from cdshooks.model import Phase
 
 
@@ -39,12 +39,38 @@ class Formula(Entry):
 
 
 class Elsewhere(Entry):
-    """Regimens that another label has, or that are right at another time: at most so grave, and the card says why."""
+    """Regimens that another label has, or that are right at another time: at most so grave, and the card says why.
+
+    Not where the order itself says one of the words `unless_said`.
+    """
 
     regimens: Regimens
+    unless_said: tuple[str, ...] = ()
     at_most: Literal["warning", "info"]
     says: str
     cite: Cite
+
+
+class Known(Entry):
+    """What one source has where none settles the dose: regimens, or a formula with its interval.
+
+    `by` names the source and what it is about, for the reader of a card. `full_kidneys_from` (mL/min/1.73 m2): below it
+    the regimen would have to be reduced, and no source says by how much.
+    """
+
+    by: str
+    when: When = When()
+    regimens: Regimens = ()
+    formula: Formula | None = None
+    every: Measure | None = None
+    full_kidneys_from: int | None = None
+    cite: Cite
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> "Known":
+        if bool(self.regimens) == bool(self.formula) or bool(self.formula) != bool(self.every):
+            raise ValueError("give `regimens`, or `formula` with `every`")
+        return self
 
 
 class Remark(Entry):
@@ -61,8 +87,9 @@ class Remark(Entry):
 class DoseRow(Entry):
     """What applies when its conditions hold: regimens, a formula with an interval, or why there is none.
 
-    `not_recommended` gets no suggestion; `unsettled` gives information only, because the sources do not settle it.
-    `at_most: warning` holds a row from a secondary source below critical.
+    `not_recommended` gets no suggestion, nor does `unsettled`, where the sources do not settle the dose: what some have
+    is `known`. `at_most: warning` holds a row from a secondary source below critical, but for what is far too much by
+    every figure of `known` as well, and for a slip of the decimal point.
     """
 
     when: When = When()
@@ -71,8 +98,9 @@ class DoseRow(Entry):
     every: Measure | None = None
     not_recommended: str = ""
     unsettled: str = ""
-    ceiling: Regimens = ()  # of an unsettled row: no source has more
+    known: tuple[Known, ...] = ()
     elsewhere: Elsewhere | None = None
+    off_label: StrictBool = False  # said with what is suggested
     weigh_every_days: int | None = None  # an older weight is named
     note: str = ""
     at_most: Literal["critical", "warning", "info"] = "critical"
@@ -83,13 +111,16 @@ class DoseRow(Entry):
         said = [bool(self.regimens), bool(self.formula), bool(self.not_recommended), bool(self.unsettled)]
         if sum(said) != 1 or bool(self.formula) != bool(self.every):
             raise ValueError("give `regimens`, or `formula` with `every`, or `not_recommended`, or `unsettled`")
-        if self.ceiling and not self.unsettled:
-            raise ValueError("`ceiling` belongs to an `unsettled` row")
+        if self.known and not (self.unsettled or self.at_most == "warning"):
+            raise ValueError("`known` belongs to a row that is `unsettled`, or at most a warning")
         return self
 
 
 class DoseRule(Entry):
-    """Doses of a drug that depend on something else than the kidneys: the first row whose conditions hold applies."""
+    """Doses of a drug that depend on something else than the kidneys: the first row whose conditions hold applies.
+
+    `topic` is that of a misfit. `maximum` is the most that any source has for anybody.
+    """
 
     kind: Literal["dose"]
     id: str
@@ -97,14 +128,23 @@ class DoseRule(Entry):
     drug: str
     routes: tuple[str, ...]
     reviewed: str
+    topic: Literal["dose", "renalDose"] = "dose"
     cite: Cite
+    maximum: Maximum
     rows: tuple[DoseRow, ...]
     remarks: tuple[Remark, ...] = ()
 
     @property
+    def doses(self) -> frozenset[tuple[Decimal, str]]:
+        """Every dose that its rows print, with its unit."""
+        printed = (*self.maximum.regimens, *(regimen for row in self.rows for regimen in row.regimens))
+        return frozenset(regimen.dose for regimen in printed)
+
+    @property
     def conditions(self) -> Iterator[When]:
-        """The conditions of its rows and remarks."""
+        """The conditions of its rows, of what they know, and of its remarks."""
         yield from (row.when for row in self.rows)
+        yield from (known.when for row in self.rows for known in row.known)
         yield from (remark.when for remark in self.remarks)
 
 
@@ -135,6 +175,7 @@ class Reduction(Entry):
 
     rise_at_least_mg_dl: Decimal
     regimen_mg_per_kg: Decimal
+    full_mg_per_kg: Decimal
     cite: Cite
 
 

@@ -139,6 +139,14 @@ class Escalation(Entry):
     cite: Cite
 
 
+class Maximum(Entry):
+    """The most that any source has for anybody, in whatever phase; with several regimens the largest counts."""
+
+    regimens: Annotated[Regimens, Field(min_length=1)]
+    says: str
+    cite: Cite
+
+
 class RenalDoseRule(Entry):
     """One drug's adult dose table by kidney function, in whole mL/min or in mL/min/kg to two decimals."""
 
@@ -153,6 +161,7 @@ class RenalDoseRule(Entry):
     unit: Literal["mg", "mg/kg"]
     cite: Cite
     reviewed: str
+    maximum: Maximum
     confusable_with: str = ""  # a drug whose doses are taken for this one's
     stable_freshness_days: int | None = None  # instead of the one in kidney.yaml
     start_of_prophylaxis: StartOfProphylaxis | None = None
@@ -173,6 +182,8 @@ class RenalDoseRule(Entry):
         kinds = [row.modality for row in self.dialysis]
         if sorted(kinds) != ["continuous", "haemodialysis", "peritoneal"]:
             raise ValueError("dialysis needs one row each for haemodialysis, peritoneal and continuous")
+        if any(regimen.dose[1] != self.unit for regimen in self.maximum.regimens):
+            raise ValueError(f"the dose unit of `maximum` differs from the table's unit {self.unit!r}")
         rows: tuple[_Row, ...] = (*self.bands, *self.dialysis)
         with_doses: tuple[_Row | Variant, ...] = (*rows, *(row.variant for row in rows if row.variant))
         for row in with_doses:

@@ -140,7 +140,7 @@ class Concentration(Entry):
 
 
 class FastestRate(Entry):
-    """The fastest rate. One computed from dose and duration may be above it by `rounding`, a share of it.
+    """The fastest rate. It may be exceeded by `rounding`, a share of it, stated or computed alike.
 
     A rate in mL counts as of the concentration that the order says; else it is judged at `thinnest_mg_per_ml` too.
     """
