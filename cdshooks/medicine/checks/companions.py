@@ -116,7 +116,7 @@ def _in_mg(case: Case, p: Prescription) -> _Order:
     stated = read_stated(p.order.dosages, p.order.drug.words, product, words)
     regimen = read_regimen(p.order.dosages, product, words)
     amount = None
-    if isinstance(regimen, Regimen) and regimen.unit == "mg" and not regimen.first_step and len(set(stated.mg)) == 1:
+    if isinstance(regimen, Regimen) and regimen.unit == "mg" and not regimen.later and len(set(stated.mg)) == 1:
         amount = regimen.high * max(regimen.per_day_high or regimen.per_day or Decimal(1), Decimal(1))
     return _Order(p.name, p.order.ref, amount, max(stated.mg, default=None))
 
