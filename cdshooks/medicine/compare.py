@@ -20,6 +20,7 @@ class Comparison:
     interval_differs: bool
     tolerance: Decimal
     within: bool = False  # between two regimens of the column: "90 to 120 mg/kg"
+    usual: TableRegimen | None = None  # the first of the column in this interval, where a larger one judges
 
     @property
     def too_much(self) -> bool:
@@ -35,6 +36,16 @@ class Comparison:
     def fits(self) -> bool:
         """Right in amount and interval."""
         return self.within or not (self.too_much or self.too_little or self.interval_differs)
+
+    @property
+    def choices(self) -> tuple[TableRegimen, ...]:
+        """What would be right in this interval, the usual one first."""
+        return (self.usual, self.expected) if self.usual else (self.expected,)
+
+    @property
+    def wording(self) -> str:
+        """What would be right, in words."""
+        return " or ".join(choice.regimen.wording for choice in self.choices)
 
     @property
     def distance(self) -> Decimal:

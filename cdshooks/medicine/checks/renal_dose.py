@@ -257,12 +257,15 @@ def _comparisons(case: _Judged, ordered: Regimen, row: Band | DialysisRow | Vari
     tolerance = case.knowledge.judgement.tolerance
     found = []
     for phase in case.phases:
-        near = [compare(in_unit, expected, phase, tolerance) for expected in _column(row, phase)]
+        column = _column(row, phase)
+        near = [compare(in_unit, expected, phase, tolerance) for expected in column]
         start = case.table.start_of_prophylaxis
         if phase is Phase.PROPHYLAXIS and start and _just_started(case, start.up_to_days):
             starting = (compare(in_unit, expected, phase, tolerance) for expected in row.treatment)
             near += [c for c in starting if c.fits]  # right in the first days; a misfit is judged by its own column
-        found.append(nearest(near))
+        judging = nearest(near)
+        usual = next(r for r in (*column, judging.expected) if r.per_day == judging.expected.per_day)
+        found.append(replace(judging, usual=usual if judging.too_much and usual is not judging.expected else None))
     return tuple(found)
 
 
@@ -294,7 +297,7 @@ def _verdict(case: _Judged, row: Band | DialysisRow, comparisons: tuple[Comparis
         if not rising:
             summary = (
                 f" is right for {case.named(right.phase)}; for {case.named(wrong[0].phase)}"
-                f" the label has {wrong[0].expected.regimen.wording}"
+                f" the label has {wrong[0].wording}"
             )
             yield case.finding(row, Indicator.INFO, summary, *_lines(case, comparisons))
         return
@@ -312,7 +315,7 @@ def _verdict(case: _Judged, row: Band | DialysisRow, comparisons: tuple[Comparis
     base = case.finding(
         row,
         Indicator.CRITICAL if strong else Indicator.WARNING,
-        f" {_misfit(judging)} {case.state} ({case.named(judging.phase)}): {judging.expected.regimen.wording}",
+        f" {_misfit(judging)} {case.state} ({case.named(judging.phase)}): {judging.wording}",
         *_lines(case, comparisons),
         *([slip.says] if slip else []),
         *([row.note.says] if row.note else []),
@@ -320,8 +323,8 @@ def _verdict(case: _Judged, row: Band | DialysisRow, comparisons: tuple[Comparis
     base = replace(
         base,
         because=(*base.because, *_edge(case)),
-        expected="; ".join(f"{c.expected.regimen.wording} ({case.named(c.phase)})" for c in comparisons),
-        proposals=case.proposals([(c.phase, c.expected) for c in comparisons]),
+        expected="; ".join(f"{c.wording} ({case.named(c.phase)})" for c in comparisons),
+        proposals=case.proposals([(c.phase, choice) for c in comparisons for choice in c.choices]),
         citations=(*base.citations, *([case.knowledge.citation(row.note.cite)] if row.note else [])),
     )
     yield base
@@ -372,6 +375,9 @@ def _advice(case: _Judged, row: Band | DialysisRow) -> Finding:
         f" {case.state}: {case.expected(row, first_only=True)}",
         f"Regimen of the label for this patient: {case.expected(row)}.",
     )
+    if case.kidney.moving == "rising":
+        caveat = "Creatinine is rising: the true clearance is lower, this may still be too much; no dose is filled in."
+        return replace(base, topic="doseAdvice", because=(caveat, *base.because, *_edge(case)))
     choices = [(phase, regimen) for phase in case.phases for regimen in _column(row, phase)]
     return replace(base, topic="doseAdvice", because=(*base.because, *_edge(case)), proposals=case.proposals(choices))
 
@@ -407,7 +413,8 @@ def _lines(case: _Judged, comparisons: tuple[Comparison, ...]) -> Iterator[str]:
         said = "right" if c.fits else f"{share} of the amount a day"
         if c.interval_differs and not c.too_much and not c.too_little:
             said = "the same amount a day in another interval"
-        yield f"Expected for {case.named(c.phase)}: {c.expected.regimen.wording}; ordered is {said}."
+        larger = " of the larger" if c.usual else ""
+        yield f"Expected for {case.named(c.phase)}: {c.wording}; ordered is {said}{larger}."
 
 
 def _why(case: _Judged) -> Iterator[str]:
