@@ -55,7 +55,7 @@ knowledge: $(STAMP) ## the clinical data in mappings/
 	@echo "== cdshooks knowledge check"
 	@$(BIN)/cdshooks knowledge check
 
-canaries: $(STAMP) ## make mappings/canaries.json again from the scenarios
+canaries: $(STAMP) ## make mappings/canaries.json and cdshooks/service/scenarios.json again from the scenarios
 	@$(BIN)/python tests/canaries.py
 
 docker: $(STAMP) ## lint of the Dockerfile

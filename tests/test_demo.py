@@ -171,12 +171,12 @@ def test_the_page_is_sound_and_loads_nothing_from_elsewhere(key: str, client: Fl
     assert "unsafe-inline" not in response.headers["Content-Security-Policy"]
     page = Page(response.text)
     assert page.suspicious == []
-    assert set(page.loaded) == {"data:,", "/static/style.css", "/static/demo.css"}
+    assert set(page.loaded) == {"data:,", "/static/style.css"}
     assert len(page.ids) == len(set(page.ids))
 
 
 def test_every_file_the_page_names_is_there(client: FlaskClient) -> None:
-    for path in ("/static/style.css", "/static/demo.css", "/cds-services", "/knowledge", "/openapi.json"):
+    for path in ("/static/style.css", "/cds-services", "/knowledge", "/openapi.json"):
         with client.get(path) as response:
             assert response.status_code == 200, path
 

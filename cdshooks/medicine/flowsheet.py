@@ -1,7 +1,7 @@
 """Everything about CMV therapy on one time axis: results, drugs with their doses, the doses that the kidneys allow.
 
-Facts to a frozen value that a page can draw; which panels there are is in mappings/flowsheet.yaml. No verdict is made
-here: that is the checks' business.
+Facts to a frozen value that a page can draw; which panels there are is in mappings/flowsheet.yaml. No verdict on an
+order is made here: that is the checks' business. What a resistance result means for a drug is `resistance.judge`'s.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,8 +11,10 @@ from decimal import Decimal
 
 from cdshooks.medicine.kidney import Clearance, cockcroft_gault, cockcroft_gault_per_kg
 from cdshooks.medicine.knowledge import Knowledge
+from cdshooks.medicine.resistance import JudgedChange, Verdict, judge
 from cdshooks.medicine.rules.renal_dose import RenalDoseRule, TableRegimen
-from cdshooks.model import Facts, Lab, Missing, Order, Phase, Regimen
+from cdshooks.medicine.rules.resistance import Level
+from cdshooks.model import Facts, Genotype, Lab, Missing, Order, Phase, Regimen
 
 _BEGINNING = date(1900, 1, 1)
 
@@ -79,10 +81,34 @@ class ShownPanel:
 
 
 @dataclass(frozen=True, slots=True)
+class DrugResistance:
+    """What one result says of one drug. "none" is never called susceptible: `gaps` are what was not looked at."""
+
+    drug: str
+    level: Level
+    because: tuple[str, ...]
+    gaps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ResistanceResult:
+    """One resistance result by itself: what it found, and what that means for each drug."""
+
+    on: date | None
+    what: str
+    remark: str
+    ref: str
+    found: tuple[str, ...]  # "UL97 A594V (23 %)", "UL54: nothing found"
+    drugs: tuple[DrugResistance, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Flowsheet:
     """All that the page draws."""
 
     panels: tuple[ShownPanel, ...]
+    resistance: tuple[ResistanceResult, ...]  # newest first
+    not_used: tuple[str, ...]  # resistance results that do not count, with the reason
     clearance: tuple[tuple[Lab, Clearance], ...]
     bars: tuple[Bar, ...]
     expected: tuple[ExpectedDose, ...]
@@ -97,6 +123,8 @@ def flowsheet(facts: Facts, knowledge: Knowledge) -> Flowsheet:
     creatinines = tuple(reversed(facts.results["creatinine"].since(_BEGINNING)))
     return Flowsheet(
         panels=tuple(_panels(facts, knowledge, drugs)),
+        resistance=tuple(_resistance(result, knowledge) for result in facts.genotypes),
+        not_used=tuple(f"{entry.what} {entry.why}" for entry in facts.genotypes_unused),
         clearance=tuple(_clearances(facts, knowledge, creatinines, weights)),
         bars=bars,
         expected=tuple(_expected(facts, knowledge, orders, creatinines, weights)),
@@ -118,6 +146,57 @@ def _series(name: str, facts: Facts, knowledge: Knowledge) -> Series:
     points = tuple(reversed(results.since(_BEGINNING)))
     newest = results.newest()
     return Series(name, analyte.name, analyte.unit, points, newest if isinstance(newest, Missing) else None)
+
+
+def _resistance(result: Genotype, knowledge: Knowledge) -> ResistanceResult:
+    measured = (drug for drug, entry in knowledge.resistance.rule.drugs.items() if not entry.follows)
+    judged = (judge((result,), knowledge.resistance, drug) for drug in measured)
+    return ResistanceResult(
+        on=result.on,
+        what=result.what,
+        remark=result.remark,
+        ref=result.ref,
+        found=tuple(_found(result)),
+        drugs=tuple(_of_drug(result, verdict, knowledge) for verdict in judged if verdict is not None),
+    )
+
+
+def _found(result: Genotype) -> Iterator[str]:
+    """What a result holds, in words."""
+    reading = result.reading
+    for change in reading.changes:
+        further = ", ".join(filter(None, (change.mixture, change.share)))
+        yield f"{change.name} ({further})" if further else change.name
+    for call in reading.calls:
+        yield f"laboratory: {f'{call.drug} ' if call.drug else ''}{call.says}"
+    for gene in reading.clear:
+        yield f"{gene}: nothing found" if gene else "nothing found"
+    for change in reading.absent:
+        yield f"{change.name} not there"
+    for gene, words in reading.failed:
+        yield f"{gene or 'resistance'} not determined ({words})"
+    yield from reading.unread
+
+
+def _of_drug(result: Genotype, verdict: Verdict, knowledge: Knowledge) -> DrugResistance:
+    reading = result.reading
+    changes = [f"{entry.change.name}: {entry.why}" for entry in verdict.changes]
+    calls = [f"laboratory: {entry.call.says}" for entry in verdict.calls]
+    gaps = [why for _, why in verdict.unsettled]
+    told = {*reading.clear, *(change.gene for change in (*reading.changes, *reading.absent))}
+    told |= {gene for gene, _ in reading.failed} | {part.gene for part in reading.covered}
+    genes = knowledge.resistance.rule.drugs[verdict.drug].genes
+    if not verdict.calls and "" not in told:
+        gaps += [f"{gene} not reported" for gene in genes if gene not in told]
+    level = verdict.level
+    if level == "none" and not _speaks(verdict.changes, reading.clear, calls, genes):
+        level = "unknown"
+    return DrugResistance(verdict.drug, level, (*changes, *verdict.together, *calls), tuple(dict.fromkeys(gaps)))
+
+
+def _speaks(changes: Sequence[JudgedChange], clear: Sequence[str], calls: Sequence[str], genes: Sequence[str]) -> bool:
+    """Does a result say anything about a drug at all?"""
+    return bool(changes or calls or "" in clear or set(clear) & set(genes))
 
 
 def _bar(order: Order, facts: Facts) -> Bar:
