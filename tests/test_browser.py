@@ -4,22 +4,16 @@ Skipped with a printed line where no Chromium is installed (Debian's package `ch
 """
 
 import json
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from datetime import date, timedelta
 from importlib.resources import files
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
+from browser import CHROMIUM, demonstration, launched
+from browser import open_flowsheet as open_app
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the pages were not looked at")
 
 PATIENT = "03-kidney-transplant-falling-function"
@@ -28,30 +22,14 @@ PATIENT = "03-kidney-transplant-falling-function"
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The demonstration on a port of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = tmp_path_factory.mktemp("demo") / "log"
-    command = [sys.executable, "-m", "cdshooks.cli", "demo", "--port", str(port)]
-    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
-        base = f"http://127.0.0.1:{port}"
-        for _ in range(400):
-            try:
-                with urlopen(f"{base}/health/ready", timeout=5):
-                    break
-            except OSError:
-                assert process.poll() is None, log.read_text()
-                time.sleep(0.2)
+    with demonstration(tmp_path_factory.mktemp("demo")) as base:
         yield base
-        process.terminate()
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"] if os.geteuid() == 0 else []
-        )
+        browser = launched(playwright)
         yield browser
         browser.close()
 
@@ -66,9 +44,7 @@ def context(chromium: Browser) -> Iterator[BrowserContext]:
 
 def open_flowsheet(context: BrowserContext, demo: str, patient: str = PATIENT) -> Page:
     page = context.new_page()
-    page.goto(f"{demo}/patients/{patient}")
-    page.get_by_role("link", name="Open the CMV flowsheet").click()
-    page.wait_for_selector("#chart[data-drawn]")
+    open_app(page, demo, patient)
     return page
 
 

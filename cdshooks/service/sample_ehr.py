@@ -111,7 +111,7 @@ class SampleEhr:
         """A new token for a patient."""
         access = secrets.token_urlsafe(24)
         self._tokens[access] = patient
-        granted = {
+        granted: dict[str, Any] = {
             "access_token": access,
             "token_type": "Bearer",
             "expires_in": self.lifetime_s,
@@ -119,8 +119,8 @@ class SampleEhr:
             "scope": "launch patient/*.rs",
         }
         if self.refreshes:
-            granted["refresh_token"] = secrets.token_urlsafe(24)
-            self._refresh[granted["refresh_token"]] = patient
+            refresh = granted["refresh_token"] = secrets.token_urlsafe(24)
+            self._refresh[refresh] = patient
         return _json(granted)
 
     def _patient_of_token(self) -> str:

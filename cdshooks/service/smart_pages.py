@@ -248,7 +248,7 @@ def _resistance(result: ResistanceResult) -> Json:
             {
                 "drug": one.drug,
                 "level": one.level,
-                "words": _mark(one),
+                "words": "" if one.level in ("none", "unknown") else LEVELS[one.level],
                 "lines": [
                     f"{result.what} of {result.on} ({result.ref or 'no id'})",
                     f"{one.drug}: {LEVELS[one.level]}",
@@ -259,13 +259,6 @@ def _resistance(result: ResistanceResult) -> Json:
             for one in result.drugs
         ],
     }
-
-
-def _mark(one: DrugResistance) -> str:
-    """The words beside a mark; none where there is nothing to say."""
-    if one.level not in ("none", "unknown"):
-        return LEVELS[one.level]
-    return "not covered" if one.gaps else ""
 
 
 def _levels(drugs: tuple[DrugResistance, ...]) -> str:
