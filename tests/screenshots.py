@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 FOLDER = Path(__file__).parent.parent / "docs" / "pictures"
 MOST_BYTES = 60_000
-COLOURS = 24
+COLOURS = 48
 # patient, what of the page, width, light or dark, most pixels from the top
 PICTURES = (
     ("03-kidney-transplant-falling-function", "main", 900, "light", 1500),
@@ -42,7 +42,7 @@ def picture(browser: Browser, base: str, patient: str, part: str, width: int, sc
     image = Image.open(io.BytesIO(taken)).convert("RGB")
     image = image.crop((0, 0, image.width, min(image.height, height)))
     written = io.BytesIO()
-    image.quantize(COLOURS, dither=Image.Dither.NONE).save(written, "PNG", optimize=True)
+    image.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(written, "PNG", optimize=True)
     return written.getvalue()
 
 

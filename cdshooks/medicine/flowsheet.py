@@ -4,17 +4,18 @@ Facts to a frozen value that a page can draw; which panels there are is in mappi
 order is made here: that is the checks' business. What a resistance result means for a drug is `resistance.judge`'s.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from itertools import groupby
 
 from cdshooks.medicine.kidney import Clearance, cockcroft_gault, cockcroft_gault_per_kg
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.medicine.resistance import JudgedChange, Verdict, judge
+from cdshooks.medicine.resistance import Verdict, judge
 from cdshooks.medicine.rules.renal_dose import RenalDoseRule, TableRegimen
 from cdshooks.medicine.rules.resistance import Level
-from cdshooks.model import Facts, Genotype, Lab, Missing, Order, Phase, Regimen
+from cdshooks.model import Facts, Genotype, Lab, Missing, Order, Phase, Reading, Regimen
 
 _BEGINNING = date(1900, 1, 1)
 
@@ -92,7 +93,7 @@ class DrugResistance:
 
 @dataclass(frozen=True, slots=True)
 class ResistanceResult:
-    """One resistance result by itself: what it found, and what that means for each drug."""
+    """The resistance results of one day by themselves: what they found, and what that means for each drug."""
 
     on: date | None
     what: str
@@ -123,7 +124,7 @@ def flowsheet(facts: Facts, knowledge: Knowledge) -> Flowsheet:
     creatinines = tuple(reversed(facts.results["creatinine"].since(_BEGINNING)))
     return Flowsheet(
         panels=tuple(_panels(facts, knowledge, drugs)),
-        resistance=tuple(_resistance(result, knowledge) for result in facts.genotypes),
+        resistance=tuple(_resistance(facts, knowledge)),
         not_used=tuple(f"{entry.what} {entry.why}" for entry in facts.genotypes_unused),
         clearance=tuple(_clearances(facts, knowledge, creatinines, weights)),
         bars=bars,
@@ -148,17 +149,24 @@ def _series(name: str, facts: Facts, knowledge: Knowledge) -> Series:
     return Series(name, analyte.name, analyte.unit, points, newest if isinstance(newest, Missing) else None)
 
 
-def _resistance(result: Genotype, knowledge: Knowledge) -> ResistanceResult:
-    measured = (drug for drug, entry in knowledge.resistance.rule.drugs.items() if not entry.follows)
-    judged = (judge((result,), knowledge.resistance, drug) for drug in measured)
-    return ResistanceResult(
-        on=result.on,
-        what=result.what,
-        remark=result.remark,
-        ref=result.ref,
-        found=tuple(_found(result)),
-        drugs=tuple(_of_drug(result, verdict, knowledge) for verdict in judged if verdict is not None),
-    )
+def _resistance(facts: Facts, knowledge: Knowledge) -> Iterator[ResistanceResult]:
+    """The results of one day together: a panel comes as one Observation for each gene."""
+    measured = [drug for drug, entry in knowledge.resistance.rule.drugs.items() if not entry.follows]
+    for _, same_day in groupby(facts.genotypes, key=lambda result: result.on or result.ref):
+        results = tuple(same_day)
+        judged = (judge(results, knowledge.resistance, drug) for drug in measured)
+        yield ResistanceResult(
+            on=results[0].on,
+            what=_joined(result.what for result in results),
+            remark=_joined(result.remark for result in results),
+            ref=_joined(result.ref for result in results),
+            found=tuple(dict.fromkeys(words for result in results for words in _found(result))),
+            drugs=tuple(_of_drug(results, verdict, knowledge) for verdict in judged if verdict is not None),
+        )
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(filter(None, texts)))
 
 
 def _found(result: Genotype) -> Iterator[str]:
@@ -178,25 +186,26 @@ def _found(result: Genotype) -> Iterator[str]:
     yield from reading.unread
 
 
-def _of_drug(result: Genotype, verdict: Verdict, knowledge: Knowledge) -> DrugResistance:
-    reading = result.reading
+def _of_drug(results: Sequence[Genotype], verdict: Verdict, knowledge: Knowledge) -> DrugResistance:
     changes = [f"{entry.change.name}: {entry.why}" for entry in verdict.changes]
     calls = [f"laboratory: {entry.call.says}" for entry in verdict.calls]
     gaps = [why for _, why in verdict.unsettled]
-    told = {*reading.clear, *(change.gene for change in (*reading.changes, *reading.absent))}
-    told |= {gene for gene, _ in reading.failed} | {part.gene for part in reading.covered}
+    clear = {gene for result in results for gene in result.reading.clear}
+    told = clear | {gene for result in results for gene in _told(result.reading)}
     genes = knowledge.resistance.rule.drugs[verdict.drug].genes
     if not verdict.calls and "" not in told:
         gaps += [f"{gene} not reported" for gene in genes if gene not in told]
     level = verdict.level
-    if level == "none" and not _speaks(verdict.changes, reading.clear, calls, genes):
-        level = "unknown"
+    if level == "none" and not (changes or calls or "" in clear or clear & set(genes)):
+        level = "unknown"  # nothing in them is about this drug
     return DrugResistance(verdict.drug, level, (*changes, *verdict.together, *calls), tuple(dict.fromkeys(gaps)))
 
 
-def _speaks(changes: Sequence[JudgedChange], clear: Sequence[str], calls: Sequence[str], genes: Sequence[str]) -> bool:
-    """Does a result say anything about a drug at all?"""
-    return bool(changes or calls or "" in clear or set(clear) & set(genes))
+def _told(reading: Reading) -> Iterator[str]:
+    """The genes that a result says something about, beside those in which nothing was found."""
+    yield from (change.gene for change in (*reading.changes, *reading.absent))
+    yield from (gene for gene, _ in reading.failed)
+    yield from (part.gene for part in reading.covered)
 
 
 def _bar(order: Order, facts: Facts) -> Bar:

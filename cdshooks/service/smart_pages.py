@@ -113,6 +113,7 @@ def register_smart(
             gaps=patient.gaps,
             cards=evaluate(call, knowledge=knowledge, today=today, zone=zone).cards,
             sheet=sheet,
+            silence=_silence(facts),
             chart=chart_data(sheet, facts.today),
             rows=list(_rows(sheet)),
             levels=LEVELS,
@@ -191,6 +192,15 @@ def _person(patient: Patient, facts: Facts) -> dict[str, str]:
     }
 
 
+def _silence(facts: Facts) -> str:
+    """What it means that there is no card."""
+    if facts.medicines_gap is not None:
+        return f"No therapy could be checked: the medication list is not known ({facts.medicines_gap})."
+    if not facts.orders:
+        return "No running CMV antiviral is on the medication list, so there is no therapy to check."
+    return "The running CMV therapy was looked at, and there is nothing to say."
+
+
 def chart_data(sheet: Flowsheet, today: date) -> Json:
     """What the script draws: numbers as they are, words ready to be shown."""
     return {
@@ -212,13 +222,18 @@ def chart_data(sheet: Flowsheet, today: date) -> Json:
 def _series(series: Series) -> Json:
     return {
         "name": series.name,
-        "unit": series.unit,
+        "unit": _unit(series.unit),
         "missing": str(series.missing) if series.missing else "",
         "points": [
             {"at": _when(lab), "value": float(lab.value), "bound": lab.comparator, "words": _words(lab)}
             for lab in series.points
         ],
     }
+
+
+def _unit(unit: str) -> str:
+    """A UCUM unit as it is read: without the brackets of [IU]."""
+    return unit.replace("[", "").replace("]", "")
 
 
 def _when(lab: Lab) -> str:
@@ -329,4 +344,4 @@ def _day(lab: Lab) -> str:
 
 
 def _value(lab: Lab) -> str:
-    return f"{lab.comparator}{lab.value.normalize():f} {lab.unit}{f' ({lab.remark})' if lab.remark else ''}"
+    return f"{lab.comparator}{lab.value.normalize():f} {_unit(lab.unit)}{f' ({lab.remark})' if lab.remark else ''}"

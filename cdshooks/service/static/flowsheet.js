@@ -143,7 +143,7 @@ function rows() {
   for (const panel of data.panels) {
     const first = panel.series[0];
     const unit = panel.series.length > 1 ? "" : first.unit;
-    const axis = panel.log ? { type: "log", dtick: 1, exponentformat: "SI" } : { nticks: 4 };
+    const axis = panel.log ? { type: "log", dtick: 1, exponentformat: "SI" } : { nticks: 3 };
     found.push({ name: panel.name, unit, height: panel.log ? 110 : 56, axis: { ...axis, range: bounds(panel) }, make: (y) => seriesTraces(panel, y) });
     if (panel === data.panels[0]) {
       if (data.resistance.length) {
@@ -157,14 +157,14 @@ function rows() {
         const bar = data.bars.find((one) => one.drug === drug);
         found.push({
           name: drug[0].toUpperCase() + drug.slice(1), unit: bar.unit ? `${bar.unit} a day` : "", height: 56,
-          axis: { rangemode: "tozero", nticks: 4 }, make: (y) => drugTraces(drug, y),
+          axis: { rangemode: "tozero", nticks: 3 }, make: (y) => drugTraces(drug, y),
         });
       }
     }
   }
   if (data.clearance.length) {
     found.push({
-      name: "Creatinine clearance", unit: "mL/min", height: 56, axis: { rangemode: "tozero", nticks: 4 },
+      name: "Creatinine clearance", unit: "mL/min", height: 56, axis: { rangemode: "tozero", nticks: 3 },
       make: (axis) => [{
         type: "scatter", mode: "lines+markers", x: data.clearance.map((one) => one.at), y: data.clearance.map((one) => one.value),
         hovertext: data.clearance.map((one) => label([one.words])), hoverinfo: "text",
@@ -206,8 +206,8 @@ function draw() {
       gridcolor: colour("--line"), zeroline: false, automargin: false, fixedrange: true, ...row.axis,
     };
     layout.annotations.push({
-      text: `<b>${row.name}</b>${row.unit ? ` ${row.unit}` : ""}`, xref: "paper", yref: "paper", x: 0, y: (top - TITLE + 3) / total,
-      xanchor: "left", yanchor: "bottom", showarrow: false, font: { size: 12 },
+      text: row.unit ? `${row.name}, ${row.unit}` : row.name, xref: "paper", yref: "paper", x: 0, y: (top - TITLE + 3) / total,
+      xanchor: "left", yanchor: "bottom", showarrow: false, font: { size: 12, weight: 600 },
     });
     traces.push(...row.make(`y${number}`));
     top = bottom;
