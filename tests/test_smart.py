@@ -31,6 +31,7 @@ class World:
     ehr: SampleEhr
     asked: list[str] = field(default_factory=list)
     broken: bool = False
+    refused: str = ""  # a type of resource that is not given
     silent: str = ""  # a listed FHIR server where nobody listens
 
     @property
@@ -73,6 +74,8 @@ def world(knowledge: Knowledge, tmp_path: Path) -> Iterator[World]:
     @other.before_request
     def noted() -> Response | None:
         found.asked.append(request.full_path)
+        if found.refused and request.path.endswith(found.refused):
+            return Response("no", 500)
         return Response("down", 503) if found.broken and request.path.startswith(SAMPLE_FHIR) else None
 
     other.register_blueprint(ehr.blueprint(SAMPLE_FHIR))
@@ -354,6 +357,42 @@ def test_the_worksheet_shows_the_record_and_what_would_follow(world: World) -> N
     assert "450 mg 2 times weekly (prophylaxis)" in lighter or "450 mg twice weekly (prophylaxis)" in lighter
     wrong = browser.get(f"{address}?creatinine=abc").text
     assert "write a number" in wrong
+
+
+def test_a_regimen_is_not_judged_beside_the_other_rows_of_the_worksheet(world: World) -> None:
+    browser = Browser(world)
+    page = browser.through()
+    shown = browser.get(page.url.replace("flowsheet", "worksheet")).text
+    assert "ganciclovir injection" in shown
+    assert "in this session" not in shown
+    assert "with maribavir" not in shown
+
+
+@pytest.mark.parametrize(
+    ("medications", "words"),
+    [
+        ("gone", "No running CMV antiviral is on the medication list"),
+        ("refused", "No therapy could be checked: the medication list is not known (fetch failed"),
+    ],
+)
+def test_no_card_is_told_apart_from_nothing_checked(medications: str, words: str, world: World) -> None:
+    held = world.ehr.resources[PATIENT]
+    held[:] = [one for one in held if one["resourceType"] != "MedicationRequest"]
+    world.refused = "MedicationRequest" if medications == "refused" else ""
+    assert words in Browser(world).through().text
+
+
+def test_a_card_with_a_plot_is_shown_without_the_sample_patients(world: World) -> None:
+    page = Browser(world).through("demo-19")
+    assert "CMV DNA rises again on valganciclovir" in page.text
+    assert "<polyline" in page.text
+
+
+def test_resistance_results_of_one_day_are_read_together(world: World) -> None:
+    shown = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", Browser(world).through("demo-22").text))
+    assert "2026-11-18 : UL54: nothing found; UL97 C592G; UL97 L595S" in shown
+    assert "UL54 not reported" not in shown
+    assert "letermovir not known UL56 not reported; UL89 not reported; UL51 not reported" in shown
 
 
 def test_cards_link_to_the_app_where_it_is_configured(world: World, knowledge: Knowledge) -> None:
