@@ -234,15 +234,33 @@ def test_a_card_is_copied_as_plain_text(context: BrowserContext, demo: str) -> N
 
 def test_where_copying_is_not_allowed_the_text_is_shown(context: BrowserContext, demo: str) -> None:
     page = open_flowsheet(context, demo)
-    page.evaluate("navigator.clipboard.writeText = () => Promise.reject(new Error('not allowed'))")
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('not allowed')); }")
     page.get_by_role("button", name="Copy as text").click()
     expect(page.get_by_role("status").first).to_contain_text("the text stands below")
     expect(page.locator("pre.copied")).to_contain_text("CMV therapy check of 2026-11-21")
 
 
-def test_the_flowsheet_prints_on_one_page(context: BrowserContext, demo: str) -> None:
+@pytest.mark.parametrize(("patient", "most"), [(PATIENT, 1), ("17-stem-cell-transplant-foscarnet", 1), (RESISTANT, 2)])
+def test_the_flowsheet_prints_on_one_page_where_that_can_be_read(
+    patient: str, most: int, context: BrowserContext, demo: str
+) -> None:
+    page = open_flowsheet(context, demo, patient)
+    assert len(re.findall(rb"/Type\s*/Page[^s]", page.pdf(format="A4"))) <= most
+
+
+def test_the_chart_follows_the_size_of_its_window(context: BrowserContext, demo: str) -> None:
     page = open_flowsheet(context, demo)
-    assert len(re.findall(rb"/Type\s*/Page[^s]", page.pdf(format="A4"))) == 1
+    before = page.locator("#chart").bounding_box()
+    page.set_viewport_size({"width": 420, "height": 900})
+    for _ in range(100):
+        if page.evaluate("document.getElementById('chart').layout.width") < 400:
+            break
+        page.wait_for_timeout(100)
+    after = page.locator("#chart").bounding_box()
+    assert before is not None
+    assert after is not None
+    assert after["height"] == pytest.approx(before["height"], abs=4)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 420
 
 
 def test_an_unlisted_server_gets_words_and_no_launch(context: BrowserContext, demo: str) -> None:

@@ -4,6 +4,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const chart = document.getElementById("chart");
 const DAY = 24 * 3600 * 1000;
+let days = 0; // shown, up to today; 0 for all
 
 function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -182,7 +183,9 @@ function draw() {
   const listed = rows();
   const total = listed.reduce((sum, row) => sum + row.height + TITLE, 0);
   const layout = {
+    width: chart.clientWidth,
     height: total + BOTTOM,
+    uirevision: String(days), // what somebody has zoomed to stays when it is drawn again
     margin: { l: 78, r: 14, t: 0, b: BOTTOM },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
@@ -212,10 +215,9 @@ function draw() {
     traces.push(...row.make(`y${number}`));
     top = bottom;
   });
-  return Plotly.react(chart, traces, layout, { responsive: true, displayModeBar: false, scrollZoom: false });
+  return Plotly.react(chart, traces, layout, { displayModeBar: false, scrollZoom: false });
 }
 
-let days = 0;
 function range() {
   if (!days) {
     return undefined;
@@ -248,6 +250,31 @@ for (const button of document.querySelectorAll("button.copy")) {
   });
 }
 
+// One sheet of paper: as large as it fits on, and two before it cannot be read. The measure is A4 within its margins, in CSS pixels.
+const PAPER = { width: 718, height: 1040 };
+
+function fitToPaper() {
+  const root = document.documentElement;
+  document.body.classList.add("on-paper");
+  let zoom = Math.min(1, PAPER.width / (chart.clientWidth + 32));
+  for (; zoom > 0.5; zoom -= 0.02) {
+    root.style.setProperty("--paper-width", `${PAPER.width / zoom}px`);
+    if (document.body.scrollHeight * zoom <= PAPER.height) {
+      break;
+    }
+  }
+  root.style.setProperty("--paper-zoom", String(zoom));
+}
+
+addEventListener("beforeprint", fitToPaper);
+addEventListener("afterprint", () => document.body.classList.remove("on-paper"));
+
 const start = performance.now();
 draw().then(() => { chart.dataset.drawn = String(Math.round(performance.now() - start)); });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+
+let resized = 0;
+addEventListener("resize", () => {
+  clearTimeout(resized);
+  resized = setTimeout(draw, 150);
+});
