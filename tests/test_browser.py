@@ -192,10 +192,26 @@ def test_resistance_stands_on_the_time_axis_and_in_the_table(context: BrowserCon
     assert "Observation/demo-19-genotype" in hover
     assert "UL54 not reported" in hover
     assert marks["2026-11-16", "foscarnet"][1] == "circle-open"  # not looked at is no good news
+    assert marks["2026-10-26", "ganciclovir"][1] == "circle-open"  # nor is one gene of two
     page.locator("#rows summary").click()
     row = page.locator("#rows tbody tr").filter(has_text="resistance: UL97 A594V")
     expect(row).to_contain_text("ganciclovir: moderate (not covered: UL54 not reported)")
     expect(page.get_by_role("heading", name="2026-11-16: UL97 A594V")).to_be_visible()
+
+
+def test_a_gene_that_was_wholly_read_without_a_finding_is_marked_full(context: BrowserContext, demo: str) -> None:
+    page = open_flowsheet(context, demo, "22-heart-transplant-foscarnet-rate")
+    drawn = page.evaluate(
+        """document.getElementById('chart').data.filter(trace => trace.y && trace.y.includes('ganciclovir'))
+           .map(({y, marker}) => y.map((drug, i) => [drug, marker.symbol[i]]))[0]"""
+    )
+    assert dict(drawn) == {
+        "ganciclovir": "x",
+        "foscarnet": "circle",
+        "cidofovir": "circle",
+        "maribavir": "circle-open",
+        "letermovir": "circle-open",
+    }
 
 
 def test_why_shows_inputs_formula_row_and_citation(context: BrowserContext, demo: str) -> None:

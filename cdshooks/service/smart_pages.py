@@ -263,6 +263,7 @@ def _resistance(result: ResistanceResult) -> Json:
             {
                 "drug": one.drug,
                 "level": one.level,
+                "gap": bool(one.gaps),
                 "words": "" if one.level in ("none", "unknown") else LEVELS[one.level],
                 "lines": [
                     f"{result.what} of {result.on} ({result.ref or 'no id'})",

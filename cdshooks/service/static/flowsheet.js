@@ -44,6 +44,7 @@ const LEVELS = {
 
 function resistanceTrace(axis) {
   const marks = data.resistance.flatMap((result) => result.drugs.map((one) => ({ at: result.at, ...one })));
+  const look = (mark) => LEVELS[mark.level === "none" && mark.gap ? "unknown" : mark.level]; // half a look is no good news
   const named = chart.clientWidth >= 600 && data.resistance.length <= 4;
   const middle = (new Date(data.resistance.at(-1).at).getTime() + new Date(data.today).getTime()) / 2;
   return [{
@@ -58,10 +59,10 @@ function resistanceTrace(axis) {
     hoverinfo: "text",
     cliponaxis: false,
     marker: {
-      symbol: marks.map((mark) => LEVELS[mark.level].symbol),
-      size: marks.map((mark) => LEVELS[mark.level].size),
-      color: marks.map((mark) => colour(LEVELS[mark.level].colour)),
-      line: { width: 2, color: marks.map((mark) => colour(LEVELS[mark.level].colour)) },
+      symbol: marks.map((mark) => look(mark).symbol),
+      size: marks.map((mark) => look(mark).size),
+      color: marks.map((mark) => colour(look(mark).colour)),
+      line: { width: 2, color: marks.map((mark) => colour(look(mark).colour)) },
     },
     xaxis: "x", yaxis: axis,
   }];
@@ -144,7 +145,7 @@ function rows() {
   for (const panel of data.panels) {
     const first = panel.series[0];
     const unit = panel.series.length > 1 ? "" : first.unit;
-    const axis = panel.log ? { type: "log", dtick: 1, exponentformat: "SI" } : { nticks: 3 };
+    const axis = panel.log ? { type: "log", dtick: 1, exponentformat: "SI" } : { nticks: 4 };
     found.push({ name: panel.name, unit, height: panel.log ? 110 : 56, axis: { ...axis, range: bounds(panel) }, make: (y) => seriesTraces(panel, y) });
     if (panel === data.panels[0]) {
       if (data.resistance.length) {
@@ -158,14 +159,14 @@ function rows() {
         const bar = data.bars.find((one) => one.drug === drug);
         found.push({
           name: drug[0].toUpperCase() + drug.slice(1), unit: bar.unit ? `${bar.unit} a day` : "", height: 56,
-          axis: { rangemode: "tozero", nticks: 3 }, make: (y) => drugTraces(drug, y),
+          axis: { rangemode: "tozero", nticks: 4 }, make: (y) => drugTraces(drug, y),
         });
       }
     }
   }
   if (data.clearance.length) {
     found.push({
-      name: "Creatinine clearance", unit: "mL/min", height: 56, axis: { rangemode: "tozero", nticks: 3 },
+      name: "Creatinine clearance", unit: "mL/min", height: 56, axis: { rangemode: "tozero", nticks: 4 },
       make: (axis) => [{
         type: "scatter", mode: "lines+markers", x: data.clearance.map((one) => one.at), y: data.clearance.map((one) => one.value),
         hovertext: data.clearance.map((one) => label([one.words])), hoverinfo: "text",
