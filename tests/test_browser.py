@@ -14,15 +14,11 @@ from typing import Literal
 import pytest
 from browser import CHROMIUM, demonstration, launched
 from browser import open_flowsheet as open_app
-from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
-from test_smart import free_port, running
+from test_smart import World, made_world
 
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.service.app import create_app
-from cdshooks.service.config import Settings, Smart
-from cdshooks.service.demo import SAMPLE_FHIR, TODAY, sample_ehr
-from cdshooks.service.sample_ehr import SAMPLE_CLIENT
+from cdshooks.service.demo import TODAY
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the pages were not looked at")
 
@@ -294,36 +290,49 @@ def test_a_lost_session_is_said_in_words(context: BrowserContext, demo: str) -> 
     expect(page.get_by_role("alert")).to_contain_text("This session is over")
 
 
+@pytest.fixture
+def record_system(knowledge: Knowledge, tmp_path: Path) -> Iterator[World]:
+    with made_world(knowledge, tmp_path) as found:
+        yield found
+
+
+def launch(context: BrowserContext, world: World) -> Page:
+    page = context.new_page()
+    page.goto(f"{world.base}/smart/launch?iss={world.iss}&launch=demo-03")
+    return page
+
+
+def test_a_record_system_that_is_down_is_said_in_words(context: BrowserContext, record_system: World) -> None:
+    page = launch(context, record_system)
+    page.wait_for_selector("#chart[data-drawn]")
+    record_system.broken = True
+    page.reload()
+    expect(page.get_by_role("alert")).to_contain_text("did not give the patient's data")
+    record_system.broken = False
+    page.reload()
+    page.wait_for_selector("#chart[data-drawn]")
+
+
+def test_an_expired_token_is_said_in_words(context: BrowserContext, record_system: World) -> None:
+    record_system.ehr.lifetime_s = 0
+    expect(launch(context, record_system).get_by_role("alert")).to_contain_text("This session is over")
+
+
 def test_two_thousand_results_of_five_years_are_drawn_in_two_seconds(
-    context: BrowserContext, knowledge: Knowledge, tmp_path: Path
+    context: BrowserContext, record_system: World
 ) -> None:
     """From the record system to the drawn chart; the two seconds are the page's own."""
-    port, ehr_port = free_port(), free_port()
-    base, ehr_base = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{ehr_port}"
-    smart = Smart(client_id=SAMPLE_CLIENT, iss=(ehr_base + SAMPLE_FHIR,))
-    settings = Settings(database=f"sqlite:///{tmp_path}/smart.db", today=TODAY, public_base=base, smart=smart)
-    ehr = sample_ehr(ehr_base, "")
-    ehr.redirect_uri = base + "/smart/callback"
-    short = ehr.resources["demo-03"]
-    first = [one for one in short if one["resourceType"] == "Observation" and "valueQuantity" in one]
-    kinds = list({one["code"]["coding"][0]["code"]: one for one in first}.values())
-    ehr.resources["demo-03"].extend(
-        {
-            **kinds[i % len(kinds)],
-            "id": f"old-{i}",
-            "effectiveDateTime": (TODAY - timedelta(days=1 + i * 1825 // 2000)).isoformat(),
-        }
-        for i in range(2000)
+    held = record_system.ehr.resources["demo-03"]
+    results = [one for one in held if one["resourceType"] == "Observation" and "valueQuantity" in one]
+    kinds = list({one["code"]["coding"][0]["code"]: one for one in results}.values())
+    days = (TODAY - timedelta(days=1 + i * 1825 // 2000) for i in range(2000))
+    held.extend(
+        {**kinds[i % len(kinds)], "id": f"old-{i}", "effectiveDateTime": day.isoformat()} for i, day in enumerate(days)
     )
-    other = Flask("ehr")
-    other.register_blueprint(ehr.blueprint(SAMPLE_FHIR))
-    with running(create_app(settings, knowledge=knowledge), port), running(other, ehr_port):
-        page = context.new_page()
-        page.goto(f"{base}/smart/launch?iss={ehr.base}&launch=demo-03")
-        page.wait_for_selector("#chart[data-drawn]")
-        drawn = page.evaluate("JSON.parse(document.getElementById('data').textContent)")
-        points = [point["at"] for panel in drawn["panels"] for series in panel["series"] for point in series["points"]]
-        assert len(points) + len(drawn["clearance"]) >= 1000
-        assert min(points) < "2021-12-01"
-        took = int(page.get_attribute("#chart", "data-drawn") or "99999")
-        assert took < 2000
+    page = launch(context, record_system)
+    page.wait_for_selector("#chart[data-drawn]")
+    drawn = page.evaluate("JSON.parse(document.getElementById('data').textContent)")
+    points = [point["at"] for panel in drawn["panels"] for series in panel["series"] for point in series["points"]]
+    assert len(points) + len(drawn["clearance"]) >= 1000  # the sheet has no panel for the other kinds
+    assert min(points) < "2021-12-01"
+    assert int(page.get_attribute("#chart", "data-drawn") or "99999") < 2000

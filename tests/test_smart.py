@@ -59,13 +59,14 @@ def free_port() -> int:
     return port
 
 
-@pytest.fixture
-def world(knowledge: Knowledge, tmp_path: Path) -> Iterator[World]:
+@contextmanager
+def made_world(knowledge: Knowledge, folder: Path) -> Iterator[World]:
+    """The service and a record system; the database lies in the folder."""
     port, ehr_port = free_port(), free_port()
     base, ehr_base = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{ehr_port}"
     silent = f"http://127.0.0.1:{free_port()}/fhir"
     smart = Smart(client_id=SAMPLE_CLIENT, iss=(ehr_base + SAMPLE_FHIR, silent))
-    settings = Settings(database=f"sqlite:///{tmp_path}/smart.db", today=TODAY, public_base=base, smart=smart)
+    settings = Settings(database=f"sqlite:///{folder}/smart.db", today=TODAY, public_base=base, smart=smart)
     ehr = sample_ehr(ehr_base, "")
     ehr.redirect_uri = base + "/smart/callback"
     found = World(base, ehr, silent=silent)
@@ -80,6 +81,12 @@ def world(knowledge: Knowledge, tmp_path: Path) -> Iterator[World]:
 
     other.register_blueprint(ehr.blueprint(SAMPLE_FHIR))
     with running(create_app(settings, knowledge=knowledge), port), running(other, ehr_port):
+        yield found
+
+
+@pytest.fixture
+def world(knowledge: Knowledge, tmp_path: Path) -> Iterator[World]:
+    with made_world(knowledge, tmp_path) as found:
         yield found
 
 
