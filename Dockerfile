@@ -4,7 +4,7 @@ WORKDIR /src
 COPY requirements.txt requirements-build.txt ./
 RUN pip wheel --no-cache-dir --require-hashes --wheel-dir /wheels -r requirements.txt \
  && pip install --no-cache-dir --require-hashes -r requirements-build.txt
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md CHANGELOG.md ./
 COPY cdshooks cdshooks
 COPY mappings mappings
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels .

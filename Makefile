@@ -3,6 +3,7 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 WORKERS ?= 2
+CHROMIUM_WITHIN_S ?= 300
 BIN := .venv/bin
 STAMP := .venv/.installed
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --no-strip-extras \
@@ -10,7 +11,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --no-stri
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo serve test lint fmt types imports yaml knowledge canaries docker pytest test-integration oracle torture claims bench lock clean
+.PHONY: help setup demo serve test lint fmt types imports yaml knowledge canaries docker chromium pytest test-integration oracle pictures torture claims bench lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,7 +32,7 @@ demo: $(STAMP) ## the service with sample patients, in the browser
 serve: $(STAMP) ## the service on 127.0.0.1:8000
 	@$(BIN)/cdshooks serve
 
-test: lint types imports yaml knowledge docker pytest test-integration ## everything that has to hold; what CI runs
+test: lint types imports yaml knowledge docker chromium pytest test-integration ## everything that has to hold; what CI runs
 
 lint: $(STAMP) ## formatting and lint
 	@echo "== ruff format --check"
@@ -55,13 +56,30 @@ knowledge: $(STAMP) ## the clinical data in mappings/
 	@echo "== cdshooks knowledge check"
 	@$(BIN)/cdshooks knowledge check
 
-canaries: $(STAMP) ## make mappings/canaries.json again from the scenarios
+canaries: $(STAMP) ## make mappings/canaries.json and cdshooks/service/scenarios.json again from the scenarios
 	@$(BIN)/python tests/canaries.py
 
 docker: $(STAMP) ## lint of the Dockerfile
 	@echo "== hadolint Dockerfile"
 	@if $(BIN)/hadolint --version >/dev/null 2>&1; then $(BIN)/hadolint Dockerfile; \
 	else echo "skipped: hadolint does not run on this machine"; fi
+
+# Where the browser may be installed without asking anybody: on Debian, as root of a container or in CI; in CI also with
+# a sudo that needs no password. On a person's own machine nothing is installed.
+chromium: ## the browser for the tests of the pages, where it is missing and may be installed
+	@if command -v chromium chromium-browser google-chrome >/dev/null; then exit 0; fi; \
+	as=refused; \
+	if grep -qx 'ID=debian' /etc/os-release 2>/dev/null && command -v apt-get >/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && { [ -n "$$CI" ] || [ -e /.dockerenv ] || [ -e /run/.containerenv ]; }; then as=; \
+		elif [ -n "$$CI" ] && sudo -n true 2>/dev/null; then as='sudo -n'; fi; \
+	fi; \
+	if [ "$$as" = refused ]; then echo "skipped: no Chromium on this machine (Debian's package chromium)"; exit 0; fi; \
+	echo "== apt-get install chromium"; \
+	log=$$(mktemp); \
+	if timeout $(CHROMIUM_WITHIN_S) $$as sh -c 'export DEBIAN_FRONTEND=noninteractive; apt-get -q update; \
+		apt-get -q install -y --no-install-recommends chromium' >"$$log" 2>&1 </dev/null; \
+	then chromium --version || true; else tail -n 3 "$$log"; echo "skipped: Chromium could not be installed"; fi; \
+	rm -f "$$log"
 
 pytest: $(STAMP) ## the tests
 	@echo "== pytest"
@@ -80,6 +98,9 @@ torture: $(STAMP) ## 200 kills during 20,000 confirmed reports, on SQLite and on
 
 claims: $(STAMP) ## write docs/claims.md: what becomes of each claim of the source articles
 	@$(BIN)/python tests/claims.py
+
+pictures: $(STAMP) ## make docs/pictures again: the SMART app for eight sample patients
+	@$(BIN)/python tests/screenshots.py
 
 bench: $(STAMP) ## how long a verdict takes
 	@$(BIN)/python bench/run.py

@@ -3,6 +3,7 @@
 Needs Java 17, Maven and the libraries of tests/hapi/pom.xml (some 300 MB the first time); skipped with a word without.
 """
 
+import re
 import shutil
 import socket
 import subprocess
@@ -14,16 +15,19 @@ from typing import Any
 import orjson
 import pytest
 import requests
+from flask import Flask, Response, request
 from flask.testing import FlaskClient
 from test_clients import BASE, HOSPITAL
 from test_http import post
+from test_smart import Browser, World, free_port, running
 from tokens import key_set, now
 from werkzeug.test import TestResponse
 
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.service.app import create_app
-from cdshooks.service.config import Client, Limits, Settings
-from cdshooks.service.demo import TODAY, Patient, read_patients
+from cdshooks.service.config import Client, Limits, Settings, Smart
+from cdshooks.service.demo import SAMPLE_FHIR, TODAY, Patient, read_patients, sample_ehr
+from cdshooks.service.sample_ehr import SAMPLE_CLIENT
 from cdshooks.wire.hooks import PUBLISHED_KEYS
 
 pytestmark = pytest.mark.integration
@@ -192,3 +196,64 @@ def test_a_patient_whom_the_server_does_not_know_is_a_failure_and_no_empty_recor
     assert answer.status_code == 200
     assert "fetch failed" in answer.text
     assert "404" in answer.text
+
+
+SHEETS = [patient for patient in PATIENTS if patient.key[:2] in ("01", "03", "17", "19", "22")]
+
+
+def rows(page: str) -> list[str]:
+    """What the flow sheet says: its cards and the rows of its tables."""
+    return re.findall(r"<h3.*?</h3>|<tr>.*?</tr>", page, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def sheets(loaded: str, knowledge: Knowledge, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, World]]:
+    """The app with two record systems: the sample one, and one that signs in alike and hands reads to the server."""
+    folder = tmp_path_factory.mktemp("sheets")
+    ports = [free_port() for _ in range(3)]
+    bases = [f"http://127.0.0.1:{port}" for port in ports]
+    worlds = {}
+    systems = []
+    for name, base in zip(("sample", "server"), bases[1:], strict=True):
+        ehr = sample_ehr(base, "")
+        ehr.redirect_uri = f"{bases[0]}/smart/callback"
+        system = Flask(name)
+        system.register_blueprint(ehr.blueprint(SAMPLE_FHIR))
+        worlds[name] = World(bases[0], ehr)
+        systems.append(system)
+    asked = worlds["server"].asked
+
+    @systems[1].before_request
+    def handed_on() -> Response | None:
+        path = request.path.removeprefix(SAMPLE_FHIR)
+        if path in ("/authorize", "/token") or path.startswith("/.well-known"):
+            return None
+        asked.append(path)
+        answer = requests.get(
+            loaded + path,
+            params=list(request.args.items(multi=True)),
+            headers={"Cache-Control": "no-cache"},
+            timeout=60,
+        )
+        body = answer.content.replace(loaded.encode(), worlds["server"].iss.encode())
+        return Response(body, answer.status_code, content_type=answer.headers["Content-Type"])
+
+    smart = Smart(client_id=SAMPLE_CLIENT, iss=tuple(world.iss for world in worlds.values()))
+    settings = Settings(database=f"sqlite:///{folder}/smart.db", today=TODAY, public_base=bases[0], smart=smart)
+    with (
+        running(create_app(settings, knowledge=knowledge), ports[0]),
+        running(systems[0], ports[1]),
+        running(systems[1], ports[2]),
+    ):
+        yield worlds
+
+
+@pytest.mark.parametrize("patient", SHEETS, ids=lambda patient: patient.key)
+def test_the_app_shows_the_same_sheet_from_the_server(sheets: dict[str, World], patient: Patient) -> None:
+    person = patient.request["context"]["patientId"]
+    pages = {name: Browser(world).through(person) for name, world in sheets.items()}
+    assert {page.status_code for page in pages.values()} == {200}
+    assert len(rows(pages["server"].text)) > 5
+    assert rows(pages["server"].text) == rows(pages["sample"].text)
+    assert "could be read" not in pages["server"].text
+    assert "/Observation" in sheets["server"].asked

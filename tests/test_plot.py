@@ -82,9 +82,7 @@ def test_the_page_draws_a_line_without_inline_style(card: Card) -> None:
     app.add_template_filter(Markup, "markdown")
     app.add_template_filter(str, "pretty")
     with app.app_context():
-        html = render_template_string(
-            '{% from "demo_card.html" import shown_card %}{{ shown_card(card, 1) }}', card=card
-        )
+        html = render_template_string('{% from "card.html" import shown_card %}{{ shown_card(card, 1) }}', card=card)
     (plot,) = plots(card)
     assert f'<polyline points="{plot.line}"/>' in html
     assert html.count("<circle ") == len(plot.marks)

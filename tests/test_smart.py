@@ -31,6 +31,8 @@ class World:
     ehr: SampleEhr
     asked: list[str] = field(default_factory=list)
     broken: bool = False
+    refused: str = ""  # a type of resource that is not given
+    silent: str = ""  # a listed FHIR server where nobody listens
 
     @property
     def iss(self) -> str:
@@ -57,24 +59,34 @@ def free_port() -> int:
     return port
 
 
-@pytest.fixture
-def world(knowledge: Knowledge, tmp_path: Path) -> Iterator[World]:
+@contextmanager
+def made_world(knowledge: Knowledge, folder: Path) -> Iterator[World]:
+    """The service and a record system; the database lies in the folder."""
     port, ehr_port = free_port(), free_port()
     base, ehr_base = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{ehr_port}"
-    smart = Smart(client_id=SAMPLE_CLIENT, iss=(ehr_base + SAMPLE_FHIR,))
-    settings = Settings(database=f"sqlite:///{tmp_path}/smart.db", today=TODAY, public_base=base, smart=smart)
+    silent = f"http://127.0.0.1:{free_port()}/fhir"
+    smart = Smart(client_id=SAMPLE_CLIENT, iss=(ehr_base + SAMPLE_FHIR, silent))
+    settings = Settings(database=f"sqlite:///{folder}/smart.db", today=TODAY, public_base=base, smart=smart)
     ehr = sample_ehr(ehr_base, "")
     ehr.redirect_uri = base + "/smart/callback"
-    found = World(base, ehr)
+    found = World(base, ehr, silent=silent)
     other = Flask("ehr")
 
     @other.before_request
     def noted() -> Response | None:
         found.asked.append(request.full_path)
+        if found.refused and request.path.endswith(found.refused):
+            return Response("no", 500)
         return Response("down", 503) if found.broken and request.path.startswith(SAMPLE_FHIR) else None
 
     other.register_blueprint(ehr.blueprint(SAMPLE_FHIR))
     with running(create_app(settings, knowledge=knowledge), port), running(other, ehr_port):
+        yield found
+
+
+@pytest.fixture
+def world(knowledge: Knowledge, tmp_path: Path) -> Iterator[World]:
+    with made_world(knowledge, tmp_path) as found:
         yield found
 
 
@@ -86,11 +98,13 @@ class Browser:
         self.cookies: dict[str, str] = {}
         self.last: requests.Response | None = None
 
-    def get(self, address: str) -> requests.Response:
+    def get(self, address: str, **headers: str) -> requests.Response:
         sent = self.cookies if address.startswith(self.world.base) else {}
+        if sent:
+            headers["Cookie"] = "; ".join(f"{k}={v}" for k, v in sent.items())
         answer = requests.get(
             address,
-            headers={"Cookie": "; ".join(f"{k}={v}" for k, v in sent.items())} if sent else {},
+            headers=headers,
             allow_redirects=False,
             timeout=20,
         )
@@ -248,14 +262,82 @@ def test_an_expired_token_ends_the_session(world: World) -> None:
     assert "session is over" in answer.text
 
 
-def test_a_record_system_that_fails_is_said_in_words(world: World) -> None:
+def test_an_expired_token_is_refreshed_where_the_record_system_lets_it(world: World) -> None:
+    world.ehr.lifetime_s, world.ehr.refreshes = 0, True
+    browser = Browser(world)
+    page = browser.through()
+    assert page.status_code == 200
+    assert "Patient demo-03" in page.text
+    again = browser.get(page.url)  # the second refresh token, as each counts once
+    assert again.status_code == 200
+    world.ehr._refresh.clear()
+    refused = browser.get(page.url)
+    assert refused.status_code == 401
+    assert "did not let the app in" in refused.text
+
+
+def test_a_token_that_was_withdrawn_is_said_in_words(world: World) -> None:
+    browser = Browser(world)
+    page = browser.through()
+    world.ehr._tokens.clear()
+    answer = browser.get(page.url)
+    assert answer.status_code == 401
+    assert "no longer lets the app in" in answer.text
+    assert "session is over" in browser.get(page.url).text
+
+
+def test_a_record_system_that_fails_is_said_in_words_and_may_come_back(world: World) -> None:
     browser = Browser(world)
     page = browser.through()
     world.broken = True
     answer = browser.get(page.url)
-    assert answer.status_code == 401
+    assert answer.status_code == 502
     assert "did not give the patient" in answer.text
-    assert browser.launch(iss=world.iss, launch=PATIENT).status_code == 401
+    assert "demo-03" not in answer.text
+    refused = browser.launch(iss=world.iss, launch=PATIENT)
+    assert refused.status_code == 502
+    assert "sign-in could not be reached" in refused.text
+    world.broken = False
+    assert browser.get(page.url).status_code == 200
+
+
+def test_a_sign_in_that_fails_between_launch_and_callback_is_said_in_words(world: World) -> None:
+    browser = Browser(world)
+    back = browser.get(browser.launch(iss=world.iss, launch=PATIENT).headers["Location"]).headers["Location"]
+    world.broken = True
+    answer = browser.get(back)
+    assert answer.status_code == 502
+    assert "sign-in could not be reached" in answer.text
+
+
+def test_a_listed_server_where_nobody_listens_is_a_bad_gateway(world: World) -> None:
+    answer = Browser(world).launch(iss=world.silent, launch=PATIENT)
+    assert answer.status_code == 502
+    assert "sign-in could not be reached" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "words"),
+    [
+        ("/smart/launch", 400, "iss is missing"),
+        ("/smart/launch?iss=https://elsewhere.example.org/fhir", 400, "not listed"),
+        ("/smart/launch?iss={silent}", 502, "could not be reached"),
+        ("/smart/callback?code=x&state=unknown", 400, "Launch the app again"),
+        ("/smart/flowsheet/unknown", 401, "session is over"),
+        ("/smart/worksheet/unknown", 401, "session is over"),
+    ],
+)
+def test_a_browser_gets_words_on_a_page_and_a_program_problem_details(
+    path: str, status: int, words: str, world: World
+) -> None:
+    address = world.base + path.replace("{silent}", world.silent)
+    shown = Browser(world).get(address, Accept="text/html,application/xhtml+xml,*/*;q=0.8")
+    assert (shown.status_code, shown.headers["Content-Type"].split(";")[0]) == (status, "text/html")
+    assert words in shown.text
+    assert "frame-ancestors" in shown.headers["Content-Security-Policy"]
+    told = Browser(world).get(address)
+    assert (told.status_code, told.headers["Content-Type"]) == (status, "application/problem+json")
+    assert words in told.json()["detail"]
 
 
 def test_the_database_holds_no_token_in_the_clear(world: World, tmp_path: Path) -> None:
@@ -282,6 +364,42 @@ def test_the_worksheet_shows_the_record_and_what_would_follow(world: World) -> N
     assert "450 mg 2 times weekly (prophylaxis)" in lighter or "450 mg twice weekly (prophylaxis)" in lighter
     wrong = browser.get(f"{address}?creatinine=abc").text
     assert "write a number" in wrong
+
+
+def test_a_regimen_is_not_judged_beside_the_other_rows_of_the_worksheet(world: World) -> None:
+    browser = Browser(world)
+    page = browser.through()
+    shown = browser.get(page.url.replace("flowsheet", "worksheet")).text
+    assert "ganciclovir injection" in shown
+    assert "in this session" not in shown
+    assert "with maribavir" not in shown
+
+
+@pytest.mark.parametrize(
+    ("medications", "words"),
+    [
+        ("gone", "No running CMV antiviral is on the medication list"),
+        ("refused", "No therapy could be checked: the medication list is not known (fetch failed"),
+    ],
+)
+def test_no_card_is_told_apart_from_nothing_checked(medications: str, words: str, world: World) -> None:
+    held = world.ehr.resources[PATIENT]
+    held[:] = [one for one in held if one["resourceType"] != "MedicationRequest"]
+    world.refused = "MedicationRequest" if medications == "refused" else ""
+    assert words in Browser(world).through().text
+
+
+def test_a_card_with_a_plot_is_shown_without_the_sample_patients(world: World) -> None:
+    page = Browser(world).through("demo-19")
+    assert "CMV DNA rises again on valganciclovir" in page.text
+    assert "<polyline" in page.text
+
+
+def test_resistance_results_of_one_day_are_read_together(world: World) -> None:
+    shown = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", Browser(world).through("demo-22").text))
+    assert "2026-11-18 : UL54: nothing found; UL97 C592G; UL97 L595S" in shown
+    assert "UL54 not reported" not in shown
+    assert "letermovir not known UL56 not reported; UL89 not reported; UL51 not reported" in shown
 
 
 def test_cards_link_to_the_app_where_it_is_configured(world: World, knowledge: Knowledge) -> None:

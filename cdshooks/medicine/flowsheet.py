@@ -1,18 +1,21 @@
 """Everything about CMV therapy on one time axis: results, drugs with their doses, the doses that the kidneys allow.
 
-Facts to a frozen value that a page can draw; which panels there are is in mappings/flowsheet.yaml. No verdict is made
-here: that is the checks' business.
+Facts to a frozen value that a page can draw; which panels there are is in mappings/flowsheet.yaml. No verdict on an
+order is made here: that is the checks' business. What a resistance result means for a drug is `resistance.judge`'s.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from itertools import groupby
 
 from cdshooks.medicine.kidney import Clearance, cockcroft_gault, cockcroft_gault_per_kg
 from cdshooks.medicine.knowledge import Knowledge
+from cdshooks.medicine.resistance import Verdict, judge
 from cdshooks.medicine.rules.renal_dose import RenalDoseRule, TableRegimen
-from cdshooks.model import Facts, Lab, Missing, Order, Phase, Regimen
+from cdshooks.medicine.rules.resistance import Level
+from cdshooks.model import Facts, Genotype, Lab, Missing, Order, Phase, Reading, Regimen
 
 _BEGINNING = date(1900, 1, 1)
 
@@ -79,10 +82,34 @@ class ShownPanel:
 
 
 @dataclass(frozen=True, slots=True)
+class DrugResistance:
+    """What one result says of one drug. "none" is never called susceptible: `gaps` are what was not looked at."""
+
+    drug: str
+    level: Level
+    because: tuple[str, ...]
+    gaps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ResistanceResult:
+    """The resistance results of one day by themselves: what they found, and what that means for each drug."""
+
+    on: date | None
+    what: str
+    remark: str
+    ref: str
+    found: tuple[str, ...]  # "UL97 A594V (23 %)", "UL54: nothing found"
+    drugs: tuple[DrugResistance, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Flowsheet:
     """All that the page draws."""
 
     panels: tuple[ShownPanel, ...]
+    resistance: tuple[ResistanceResult, ...]  # newest first
+    not_used: tuple[str, ...]  # resistance results that do not count, with the reason
     clearance: tuple[tuple[Lab, Clearance], ...]
     bars: tuple[Bar, ...]
     expected: tuple[ExpectedDose, ...]
@@ -97,6 +124,8 @@ def flowsheet(facts: Facts, knowledge: Knowledge) -> Flowsheet:
     creatinines = tuple(reversed(facts.results["creatinine"].since(_BEGINNING)))
     return Flowsheet(
         panels=tuple(_panels(facts, knowledge, drugs)),
+        resistance=tuple(_resistance(facts, knowledge)),
+        not_used=tuple(f"{entry.what} {entry.why}" for entry in facts.genotypes_unused),
         clearance=tuple(_clearances(facts, knowledge, creatinines, weights)),
         bars=bars,
         expected=tuple(_expected(facts, knowledge, orders, creatinines, weights)),
@@ -118,6 +147,65 @@ def _series(name: str, facts: Facts, knowledge: Knowledge) -> Series:
     points = tuple(reversed(results.since(_BEGINNING)))
     newest = results.newest()
     return Series(name, analyte.name, analyte.unit, points, newest if isinstance(newest, Missing) else None)
+
+
+def _resistance(facts: Facts, knowledge: Knowledge) -> Iterator[ResistanceResult]:
+    """The results of one day together: a panel comes as one Observation for each gene."""
+    measured = [drug for drug, entry in knowledge.resistance.rule.drugs.items() if not entry.follows]
+    for _, same_day in groupby(facts.genotypes, key=lambda result: result.on or result.ref):
+        results = tuple(same_day)
+        judged = (judge(results, knowledge.resistance, drug) for drug in measured)
+        yield ResistanceResult(
+            on=results[0].on,
+            what=_joined(result.what for result in results),
+            remark=_joined(result.remark for result in results),
+            ref=_joined(result.ref for result in results),
+            found=tuple(dict.fromkeys(words for result in results for words in _found(result))),
+            drugs=tuple(_of_drug(results, verdict, knowledge) for verdict in judged if verdict is not None),
+        )
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(filter(None, texts)))
+
+
+def _found(result: Genotype) -> Iterator[str]:
+    """What a result holds, in words."""
+    reading = result.reading
+    for change in reading.changes:
+        further = ", ".join(filter(None, (change.mixture, change.share)))
+        yield f"{change.name} ({further})" if further else change.name
+    for call in reading.calls:
+        yield f"laboratory: {f'{call.drug} ' if call.drug else ''}{call.says}"
+    for gene in reading.clear:
+        yield f"{gene}: nothing found" if gene else "nothing found"
+    for change in reading.absent:
+        yield f"{change.name} not there"
+    for gene, words in reading.failed:
+        yield f"{gene or 'resistance'} not determined ({words})"
+    yield from reading.unread
+
+
+def _of_drug(results: Sequence[Genotype], verdict: Verdict, knowledge: Knowledge) -> DrugResistance:
+    changes = [f"{entry.change.name}: {entry.why}" for entry in verdict.changes]
+    calls = [f"laboratory: {entry.call.says}" for entry in verdict.calls]
+    gaps = [why for _, why in verdict.unsettled]
+    clear = {gene for result in results for gene in result.reading.clear}
+    told = clear | {gene for result in results for gene in _told(result.reading)}
+    genes = knowledge.resistance.rule.drugs[verdict.drug].genes
+    if not verdict.calls and "" not in told:
+        gaps += [f"{gene} not reported" for gene in genes if gene not in told]
+    level = verdict.level
+    if level == "none" and not (changes or calls or "" in clear or clear & set(genes)):
+        level = "unknown"  # nothing in them is about this drug
+    return DrugResistance(verdict.drug, level, (*changes, *verdict.together, *calls), tuple(dict.fromkeys(gaps)))
+
+
+def _told(reading: Reading) -> Iterator[str]:
+    """The genes that a result says something about, beside those in which nothing was found."""
+    yield from (change.gene for change in (*reading.changes, *reading.absent))
+    yield from (gene for gene, _ in reading.failed)
+    yield from (part.gene for part in reading.covered)
 
 
 def _bar(order: Order, facts: Facts) -> Bar:

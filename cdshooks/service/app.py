@@ -34,7 +34,7 @@ from cdshooks.service.config import ANYBODY, Client, Settings, load_settings
 from cdshooks.service.fhir_server import FhirReader, listed_base
 from cdshooks.service.filters import add_filters
 from cdshooks.service.logs import json_lines, locations, make_meters, shortened
-from cdshooks.service.pages import DEFAULT_BASE, register_pages
+from cdshooks.service.pages import DEFAULT_BASE, problem, register_pages
 from cdshooks.service.smart_pages import register_smart
 from cdshooks.service.store import keep_cards, keep_feedback, open_store, reading
 from cdshooks.wire.hooks import (
@@ -419,14 +419,6 @@ def _discard(most: int) -> None:
 def json_answer(body: bytes) -> Response:
     """A 200 with a JSON body."""
     return Response(body, mimetype="application/json")
-
-
-def problem(status: HTTPStatus, detail: str, *, field: str = "", headers: Mapping[str, str] | None = None) -> Response:
-    """An error as RFC 9457 problem details. `detail` and `field` are shown to the caller: no patient data."""
-    members: dict[str, Any] = {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail}
-    if field:
-        members["field"] = field
-    return Response(orjson.dumps(members), status, dict(headers or {}), mimetype="application/problem+json")
 
 
 def _record(card: Mapping[str, Any]) -> dict[str, Any]:

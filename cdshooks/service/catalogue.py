@@ -1,6 +1,7 @@
-"""The clinical rules in words: for the knowledge page, its JSON and the command line."""
+"""The clinical rules in words: for the knowledge pages, their JSON and the command line."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -8,6 +9,24 @@ from pydantic import BaseModel
 if TYPE_CHECKING:
     from cdshooks.medicine.knowledge import Knowledge
     from cdshooks.model import Citation
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One filled field of an entry: a text, or the fields inside it, or (`entries`) a list of such."""
+
+    label: str
+    text: str = ""
+    url: str = ""  # of a source
+    inside: tuple["Part", ...] = ()
+    entries: tuple[tuple["Part", ...], ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The labels of a list whose entries fit a table, each field a text; () for any other."""
+        parts = [part for entry in self.entries for part in entry]
+        labels = tuple(dict.fromkeys(part.label for part in parts))
+        return labels if len(self.entries) > 1 and all(part.text for part in parts) else ()
 
 
 def describe_rules(knowledge: "Knowledge") -> list[dict[str, Any]]:
@@ -28,49 +47,64 @@ def _members(citation: "Citation") -> dict[str, str]:
     return {name: text for name, text in named.items() if text}
 
 
-def in_words(knowledge: "Knowledge", rule: BaseModel) -> str:
-    """One rule, every number in it, and the source that each part of it cites."""
-    return "\n".join(_lines(knowledge, rule, ""))
+def drugs_of(rule: BaseModel) -> tuple[str, ...]:
+    """The CMV drugs that a rule is about; () when it is about all of them, or about none."""
+    one, several = getattr(rule, "drug", ""), getattr(rule, "drugs", ())
+    return (one,) if isinstance(one, str) and one else tuple(several)
 
 
-def _lines(knowledge: "Knowledge", entry: BaseModel, indent: str) -> Iterator[str]:
-    """The filled fields of an entry, one line each; entries inside it are indented below their name."""
+def parts(knowledge: "Knowledge", entry: BaseModel) -> tuple[Part, ...]:
+    """The filled fields of a rule or of an entry inside it, in order."""
+    return tuple(part for name, value in entry for part in _parts(knowledge, name.replace("_", " "), value))
+
+
+def _parts(knowledge: "Knowledge", label: str, value: object) -> Iterator[Part]:
+    """The one field, or none when it is empty."""
     from cdshooks.medicine.rules.entries import Cite
     from cdshooks.medicine.rules.renal_dose import TableRegimen
 
-    for name, value in entry:
-        label = name.replace("_", " ")
-        match value:
-            case None | "" | ():
-                continue
-            case Cite():
-                citation = knowledge.citation(value)
-                version = f", version {citation.version}" if citation.version else ""
-                yield f"{indent}source: {citation.source}{version}, section {citation.section}"
-                if citation.url:
-                    yield f"{indent}        {citation.url}"
-            case TableRegimen():
-                yield f"{indent}{label}: {value.regimen.wording}"
-            case BaseModel():
-                yield f"{indent}{label}:"
-                yield from _lines(knowledge, value, indent + "  ")
-            case tuple() if all(isinstance(item, TableRegimen) for item in value):
-                yield f"{indent}{label}: {' or '.join(item.regimen.wording for item in value)}"
-            case tuple() if all(isinstance(item, BaseModel) for item in value):
-                yield f"{indent}{label}:"
-                for item in value:
-                    first, *rest = _lines(knowledge, item, indent + "    ")
-                    yield f"{indent}  - {first.strip()}"
-                    yield from rest
-            case dict():
-                yield f"{indent}{label}:"
-                for key, item in value.items():
-                    if isinstance(item, BaseModel):
-                        yield f"{indent}  {key}:"
-                        yield from _lines(knowledge, item, indent + "    ")
-                    else:
-                        yield f"{indent}  {key}: {', '.join(map(str, item)) if isinstance(item, tuple) else item}"
-            case tuple():
-                yield f"{indent}{label}: {', '.join(map(str, value))}"
-            case _:
-                yield f"{indent}{label}: {value}"
+    match value:
+        case None | "" | () | False:
+            return
+        case True:
+            yield Part(label, "yes")
+        case Cite():
+            citation = knowledge.citation(value)
+            version = f", version {citation.version}" if citation.version else ""
+            yield Part("source", f"{citation.source}{version}, section {citation.section}", citation.url)
+        case TableRegimen():
+            yield Part(label, value.regimen.wording)
+        case BaseModel():
+            yield Part(label, inside=parts(knowledge, value))
+        case tuple() if all(isinstance(item, TableRegimen) for item in value):
+            yield Part(label, " or ".join(item.regimen.wording for item in value))
+        case tuple() if all(isinstance(item, BaseModel) for item in value):
+            yield Part(label, entries=tuple(parts(knowledge, item) for item in value))
+        case dict():
+            inside = (part for key, item in value.items() for part in _parts(knowledge, str(key), item))
+            yield Part(label, inside=tuple(inside))
+        case tuple():
+            yield Part(label, ", ".join(map(str, value)))
+        case _:
+            yield Part(label, str(value))
+
+
+def in_words(knowledge: "Knowledge", rule: BaseModel) -> str:
+    """One rule, every number in it, and the source that each part of it cites."""
+    return "\n".join(_lines(parts(knowledge, rule), ""))
+
+
+def _lines(listed: tuple[Part, ...], indent: str) -> Iterator[str]:
+    """One line for a text; what is inside a field is indented below its label."""
+    for part in listed:
+        if part.text:
+            yield f"{indent}{part.label}: {part.text}"
+            if part.url:
+                yield f"{indent}        {part.url}"
+            continue
+        yield f"{indent}{part.label}:"
+        yield from _lines(part.inside, indent + "  ")
+        for entry in part.entries:
+            first, *rest = _lines(entry, indent + "    ")
+            yield f"{indent}  - {first.strip()}"
+            yield from rest

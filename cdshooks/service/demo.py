@@ -36,7 +36,6 @@ from cdshooks.service import server
 from cdshooks.service.app import create_app
 from cdshooks.service.config import Settings, Smart
 from cdshooks.service.pages import page_policy
-from cdshooks.service.plot import plots
 from cdshooks.service.sample_ehr import SAMPLE_CLIENT, SampleEhr, resources_of
 from cdshooks.service.terminal import COLOURS, Card
 
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
 HOST: Final = "127.0.0.1"
 TODAY: Final = date(2026, 11, 21)  # of the sample patients
 SAMPLE_FHIR: Final = "/fhir"
-READY_WITHIN_S: Final = 60
+READY_WITHIN_S: Final = 60  # on a busy machine
 ANSWER_WITHIN_S: Final = 10
 LINKS: Final = (("/cds-services", "discovery"), ("/knowledge", "rules and sources"), ("/openapi.json", "OpenAPI"))
 
@@ -256,7 +255,6 @@ def add_pages(app: Flask, settings: Settings, knowledge_version: str, ask: Ask) 
 
     app.view_functions["home"] = lambda: page(patients[0].key)
     app.add_url_rule("/patients/<key>", "patient", page)
-    app.add_template_filter(lambda card: tuple(plots(card)), "plots")
 
 
 def _launch(patient: Patient, settings: Settings) -> str:

@@ -156,6 +156,11 @@ class FhirReader:
             raise NotFetched(error.detail, server_failed=False) from error
 
 
+def turned_away(answer: Missing) -> bool:
+    """Did the server answer, and refuse the token?"""
+    return answer.why is Why.FETCH_FAILED and answer.detail.endswith((" 401", " 403"))
+
+
 def _address(base: str, query: str) -> str:
     """The address of a relative query, each value of it encoded."""
     path, _, search = query.partition("?")

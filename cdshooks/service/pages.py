@@ -1,19 +1,20 @@
-"""Everything that is read with GET and holds no patient data: home page, health, metrics, knowledge, OpenAPI."""
+"""What is read with GET and holds no patient data: home page, health, metrics, OpenAPI; and problem details."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from flask import Flask, Response, render_template, request
+from flask import Flask, Response, render_template
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from sqlalchemy import Engine
 from werkzeug.exceptions import ServiceUnavailable
 
 from cdshooks import __version__
-from cdshooks.service.catalogue import describe_rules
 from cdshooks.service.config import Settings
+from cdshooks.service.knowledge_pages import register_knowledge
 from cdshooks.service.logs import Meters
 from cdshooks.service.store import writable
 from cdshooks.wire.hooks import SERVICES
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     from cdshooks.medicine.knowledge import Knowledge
 
 DEFAULT_BASE: Final = "http://127.0.0.1:8000"  # what `serve` listens on when nothing else is said
+PROBLEM: Final = "application/problem+json"
 LINKS: Final = (
     ("/cds-services", "discovery"),
-    ("/knowledge", "rules and their sources"),
+    ("/knowledge", "rules, dose tables, sources"),
     ("/health/ready", "health"),
     ("/metrics", "metrics"),
     ("/openapi.json", "OpenAPI"),
@@ -47,8 +49,6 @@ def register_pages(
     the order that must give a card.
     """
     base = settings.public_base or DEFAULT_BASE
-    rules = describe_rules(knowledge)
-    described = orjson.dumps({"version": knowledge.version, "serviceVersion": __version__, "rules": rules})
     api = orjson.dumps(openapi(base))
     policy = page_policy(settings.smart.frame_ancestors)
 
@@ -82,16 +82,19 @@ def register_pages(
     def openapi_document() -> Response:
         return _json(api)
 
-    @app.get("/knowledge")
-    def knowledge_page() -> Response:
-        wanted = request.accept_mimetypes.best_match(("application/json", "text/html"), default="application/json")
-        response = page("knowledge.html", rules=rules) if wanted == "text/html" else _json(described)
-        response.vary.add("Accept")
-        return response
+    register_knowledge(app, knowledge=knowledge, policy=policy)
 
 
 def _json(body: bytes) -> Response:
     return Response(body, mimetype="application/json")
+
+
+def problem(status: HTTPStatus, detail: str, *, field: str = "", headers: Mapping[str, str] | None = None) -> Response:
+    """An error as RFC 9457 problem details. `detail` and `field` are shown to the caller: no patient data."""
+    members: dict[str, Any] = {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail}
+    if field:
+        members["field"] = field
+    return Response(orjson.dumps(members), status, dict(headers or {}), mimetype=PROBLEM)
 
 
 def page_policy(frame_ancestors: Sequence[str], *, forms: bool = False) -> Mapping[str, str]:
@@ -122,12 +125,17 @@ def openapi(base: str) -> dict[str, Any]:
         "/health/live": {"get": _get("Is the process there?", "live")},
         "/health/ready": {"get": _get("Can calls be answered and feedback kept?", "ready", errors=("503",))},
         "/knowledge": {"get": _get("Rules with their citations; a page for browsers", "knowledge")},
+        "/knowledge/changes": {"get": _get("The change log, a page", "knowledge-changes", media="text/html")},
+        "/knowledge/doses": {"get": _get("The dose tables, a page", "knowledge-doses", media="text/html")},
+        "/knowledge/rules/{rule}": {
+            "get": _get("One rule with every number and its source, a page", "knowledge-rule", media="text/html")
+            | {"parameters": [{"name": "rule", "in": "path", "required": True, "schema": TEXT}]}
+        },
+        "/knowledge/sources": {"get": _get("The sources, a page", "knowledge-sources", media="text/html")},
         "/metrics": {"get": _get("Counters in the Prometheus text format", "metrics", media="text/plain")},
         "/openapi.json": {"get": _get("This document", "openapi")},
-        "/smart/callback": {
-            "get": _get("End of a launch of the app; no state is known yet", "callback", errors=("400",))
-        },
-        "/smart/launch": {"get": _get("Launch of the app; no FHIR server is listed yet", "launch", errors=("400",))},
+        "/smart/callback": {"get": _get("End of a launch of the app", "callback", errors=("400",))},
+        "/smart/launch": {"get": _get("Launch of the app by a listed FHIR server", "launch", errors=("400",))},
     }
     for service in SERVICES:
         paths[f"/cds-services/{service.id}"] = {

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine, select
 
+from cdshooks import __version__
 from cdshooks.service import audit
 from cdshooks.service.store import CARDS, FEEDBACK, reading
 
@@ -249,17 +250,21 @@ def write_csv(report: Report, folder: Path) -> tuple[Path, ...]:
 
 def page(report: Report) -> str:
     """The report as one HTML page: plots inside it as pictures, no script, nothing loaded from anywhere."""
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    template = files("cdshooks.service") / "templates" / "report.html"
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    style = (files("cdshooks.service") / "static" / "report.css").read_text(encoding="utf-8")
+    loader = PackageLoader("cdshooks.service")
+    environment = Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, loader=loader
+    )
+    style = (files("cdshooks.service") / "static" / "style.css").read_text(encoding="utf-8")
     tables = [
         (TITLES[type(lines[0])], [_words(field.name) for field in fields(lines[0])], [_texts(line) for line in lines])
         for lines in (report.services, report.rules, report.reasons)
         if lines
     ]
-    return environment.from_string(template.read_text(encoding="utf-8")).render(
+    return environment.get_template("report.html").render(
+        version=__version__,
+        knowledge_version=", ".join(report.knowledge_versions) or "none",
         words=in_words(report),
         plots=[(title, _picture(svg)) for title, svg in _plots(report)],
         tables=tables,

@@ -37,8 +37,10 @@ class SampleEhr:
     resources: Mapping[str, list[Json]]  # by patient
     redirect_uri: str
     lifetime_s: int = LIFETIME_S
+    refreshes: bool = False  # gives refresh tokens
     _codes: dict[str, _Grant] = field(default_factory=dict)
     _tokens: dict[str, str] = field(default_factory=dict)
+    _refresh: dict[str, str] = field(default_factory=dict)
 
     def blueprint(self, path: str) -> Blueprint:
         """Its routes below `path`."""
@@ -76,22 +78,15 @@ class SampleEhr:
         @ehr.post("/token")
         def token() -> Response:
             form = request.form
+            if form.get("grant_type") == "refresh_token":
+                known = self._refresh.pop(form.get("refresh_token", ""), None)
+                return self._grants(known) if known else _json({"error": "invalid_grant"}, HTTPStatus.BAD_REQUEST)
             grant = self._codes.pop(form.get("code", ""), None)
             digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
             made = base64.urlsafe_b64encode(digest).decode().rstrip("=")
             if grant is None or made != grant.challenge or form.get("redirect_uri") != grant.redirect_uri:
                 return _json({"error": "invalid_grant"}, HTTPStatus.BAD_REQUEST)
-            access = secrets.token_urlsafe(24)
-            self._tokens[access] = grant.patient
-            return _json(
-                {
-                    "access_token": access,
-                    "token_type": "Bearer",
-                    "expires_in": self.lifetime_s,
-                    "patient": grant.patient,
-                    "scope": "launch patient/*.rs",
-                }
-            )
+            return self._grants(grant.patient)
 
         @ehr.get("/<kind>")
         def search(kind: str) -> Response:
@@ -111,6 +106,22 @@ class SampleEhr:
             return _json(next(r for r in self.resources[identifier] if r["resourceType"] == "Patient"))
 
         return ehr
+
+    def _grants(self, patient: str) -> Response:
+        """A new token for a patient."""
+        access = secrets.token_urlsafe(24)
+        self._tokens[access] = patient
+        granted: dict[str, Any] = {
+            "access_token": access,
+            "token_type": "Bearer",
+            "expires_in": self.lifetime_s,
+            "patient": patient,
+            "scope": "launch patient/*.rs",
+        }
+        if self.refreshes:
+            refresh = granted["refresh_token"] = secrets.token_urlsafe(24)
+            self._refresh[refresh] = patient
+        return _json(granted)
 
     def _patient_of_token(self) -> str:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")

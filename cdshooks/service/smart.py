@@ -16,11 +16,11 @@ from authlib.common.errors import AuthlibBaseError
 from authlib.common.security import generate_token
 from authlib.integrations.requests_client import OAuth2Session
 
-from cdshooks.errors import BadRequest, CdsError
+from cdshooks.errors import CdsError
 from cdshooks.model import Missing
 from cdshooks.service import smart_sessions
 from cdshooks.service.config import Client, Limits, Smart, is_protected
-from cdshooks.service.fhir_server import FhirReader
+from cdshooks.service.fhir_server import FhirReader, turned_away
 from cdshooks.service.outgoing import Destination, Line, NotFetched, Watch, bind
 from cdshooks.service.smart_sessions import Ticket, new_ticket
 from cdshooks.wire.hooks import HookCall, Json, read_call
@@ -37,11 +37,25 @@ RESOURCES: Final = (
 )  # fmt: skip
 
 
+LOST: Final = "This launch is not known here: it was finished before, or it took too long. Launch the app again."
 _FHIR_ID: Final = re.compile(r"(?!\.+$)[A-Za-z0-9.-]{1,64}")  # anything else could change the address it is put into
 
 
 class NotLaunched(CdsError):
     """The app cannot go on; the text says to the clinician what to do."""
+
+
+class UnknownLaunch(NotLaunched):
+    """This launch is none that may begin or go on; `field` is the part of the address at fault."""
+
+    def __init__(self, words: str, field: str) -> None:
+        """Keep the words and the field."""
+        super().__init__(words)
+        self.field = field
+
+
+class NotReached(NotLaunched):
+    """The record system or its sign-in does not answer, or not in a way that can be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +99,12 @@ class SmartApp:
         """The address to send the browser to, and the ticket of this launch. `launch` is "" for a standalone launch.
 
         Raises:
-            BadRequest: the FHIR server is not one of the configuration; nothing was fetched.
-            NotLaunched: its discovery document cannot be had or used.
+            UnknownLaunch: the FHIR server is not one of the configuration; nothing was fetched.
+            NotReached: its discovery document cannot be had or used.
         """
         base = issuer.removesuffix("/")
         if base not in self._settings.iss:
-            raise BadRequest("this FHIR server may not launch the app; it is not listed in [smart] iss", "iss")
+            raise UnknownLaunch("This FHIR server may not launch the app; it is not listed in [smart] iss.", "iss")
         found = self._discovered(base)
         ticket, verifier = new_ticket(), generate_token(64)
         address, _ = self._session(found["token_endpoint"], self._scope(found, launch)).create_authorization_url(
@@ -109,13 +123,14 @@ class SmartApp:
         """Exchange the code; gives the seconds that the session lasts.
 
         Raises:
-            BadRequest: the launch is not known, or was finished before.
+            UnknownLaunch: the launch is not known, or was finished before.
             NotLaunched: the authorization server gave no token, or none for a patient.
+            NotReached: it does not answer.
         """
         now = int(self._clock())
         kept = smart_sessions.read(self._store, ticket, now=now)
         if kept is None or "verifier" not in kept:
-            raise BadRequest("unknown state; launch the app again", "state")
+            raise UnknownLaunch(LOST, "state")
         smart_sessions.end(self._store, ticket)  # a code counts once
         token = self._token(kept["token_endpoint"], code=code, verifier=kept["verifier"])
         patient = token.get("patient")
@@ -139,15 +154,15 @@ class SmartApp:
             )
             found = orjson.loads(body)
         except (NotFetched, orjson.JSONDecodeError) as error:
-            raise NotLaunched("The record system's sign-in could not be reached. Try again in a moment.") from error
+            raise NotReached("The record system's sign-in could not be reached. Try again in a moment.") from error
         names = ("authorization_endpoint", "token_endpoint")
         if not isinstance(found, dict) or not all(
             isinstance(found.get(name), str) and is_protected(found[name]) for name in names
         ):
-            raise NotLaunched("The record system's sign-in is not set up for apps. Tell the people who run it.")
+            raise NotReached("The record system's sign-in is not set up for apps. Tell the people who run it.")
         methods = found.get("code_challenge_methods_supported")
         if isinstance(methods, list) and "S256" not in methods:
-            raise NotLaunched("The record system's sign-in lacks PKCE (S256). Tell the people who run it.")
+            raise NotReached("The record system's sign-in lacks PKCE (S256). Tell the people who run it.")
         return found
 
     def _scope(self, found: Mapping[str, Any], launch: str) -> str:
@@ -185,7 +200,9 @@ class SmartApp:
                     timeout=READ_WITHIN_S,
                     allow_redirects=False,
                 )
-        except (AuthlibBaseError, requests.RequestException, ValueError, TypeError) as error:
+        except (requests.RequestException, NotFetched) as error:
+            raise NotReached("The record system's sign-in could not be reached. Launch the app again.") from error
+        except (AuthlibBaseError, ValueError, TypeError) as error:
             raise NotLaunched("The record system did not let the app in. Launch it again.") from error
         if not isinstance(token, Mapping) or not isinstance(token.get("access_token"), str):
             raise NotLaunched("The record system did not let the app in. Launch it again.")
@@ -198,6 +215,7 @@ class SmartApp:
 
         Raises:
             NotLaunched: the session is unknown or over, or the FHIR server no longer lets the app in.
+            NotReached: the FHIR server does not give the patient.
         """
         now = int(self._clock())
         session = smart_sessions.read(self._store, ticket, now=now)
@@ -210,8 +228,12 @@ class SmartApp:
             key: query.replace("{{context.patientId}}", session["patient"]) for key, query in self._queries.items()
         }
         answers = self._reader.read(call, self._client, queries, until=monotonic() + READ_WITHIN_S)
-        if isinstance(answers["patient"], Missing):
-            raise NotLaunched("The record system did not give the patient's data. Open the app again in a moment.")
+        person = answers["patient"]
+        if isinstance(person, Missing) and turned_away(person):
+            smart_sessions.end(self._store, ticket)
+            raise NotLaunched("The record system no longer lets the app in. Open it from the patient's chart again.")
+        if isinstance(person, Missing):
+            raise NotReached("The record system did not give the patient's data. Reload the page in a moment.")
         return Patient(session["patient"], session["base"], answers)
 
     def _refreshed(self, ticket: Ticket, session: dict[str, Any], now: int) -> dict[str, Any]:

@@ -14,13 +14,20 @@ from typing import TYPE_CHECKING, Any, Final
 from flask import Flask, Response, redirect, render_template, request, url_for
 
 from cdshooks import __version__
-from cdshooks.errors import BadRequest
-from cdshooks.medicine.flowsheet import Bar, ExpectedDose, Flowsheet, Series, flowsheet
+from cdshooks.medicine.flowsheet import (
+    Bar,
+    DrugResistance,
+    ExpectedDose,
+    Flowsheet,
+    ResistanceResult,
+    Series,
+    flowsheet,
+)
 from cdshooks.model import Facts, Lab
 from cdshooks.pipeline import evaluate, facts_of
 from cdshooks.service.config import Settings
-from cdshooks.service.pages import page_policy
-from cdshooks.service.smart import NotLaunched, Patient, SmartApp, hook_call
+from cdshooks.service.pages import PROBLEM, page_policy, problem
+from cdshooks.service.smart import LOST, NotLaunched, NotReached, Patient, SmartApp, UnknownLaunch, hook_call
 from cdshooks.service.smart_sessions import Ticket
 from cdshooks.service.worksheet import worksheet
 from cdshooks.wire.hooks import HookCall, Json, with_answers
@@ -78,7 +85,7 @@ def register_smart(
     def smart_launch() -> Response:
         issuer = request.args.get("iss", "")
         if not issuer:
-            raise BadRequest("iss is missing: the app is launched by a FHIR server", "iss")
+            raise UnknownLaunch("iss is missing: the app is launched by a FHIR server.", "iss")
         address, ticket = smart.begin(issuer, request.args.get("launch", ""))
         return with_cookie(_redirect(address), ticket, 600)
 
@@ -86,7 +93,7 @@ def register_smart(
     def smart_callback() -> Response:
         ticket = ticket_of(request.args.get("state", ""))
         if not ticket.handle or not ticket.secret:
-            raise BadRequest("unknown state; launch the app again", "state")
+            raise UnknownLaunch(LOST, "state")
         if request.args.get("error"):
             raise NotLaunched("The record system did not let the app in: the sign-in was refused or cancelled.")
         lasts = smart.finish(ticket, request.args.get("code", ""))
@@ -106,8 +113,11 @@ def register_smart(
             gaps=patient.gaps,
             cards=evaluate(call, knowledge=knowledge, today=today, zone=zone).cards,
             sheet=sheet,
+            silence=_silence(facts),
             chart=chart_data(sheet, facts.today),
             rows=list(_rows(sheet)),
+            levels=LEVELS,
+            disclaimer=knowledge.resistance.rule.disclaimer,
             today=facts.today,
         )
 
@@ -132,9 +142,24 @@ def register_smart(
         response.headers["Cache-Control"] = f"public, max-age={YEAR_S}, immutable"
         return response
 
+    def refused(error: NotLaunched, status: HTTPStatus) -> Response:
+        """A page for whoever sits in front of a browser, problem details for a program."""
+        wanted = request.accept_mimetypes.best_match((PROBLEM, "text/html"), default=PROBLEM)
+        if wanted == "text/html":
+            return page("smart_message.html", status, message=str(error))
+        return problem(status, str(error), field=getattr(error, "field", ""))
+
+    @app.errorhandler(UnknownLaunch)
+    def _unknown_launch(error: UnknownLaunch) -> Response:
+        return refused(error, HTTPStatus.BAD_REQUEST)
+
+    @app.errorhandler(NotReached)
+    def _not_reached(error: NotReached) -> Response:
+        return refused(error, HTTPStatus.BAD_GATEWAY)
+
     @app.errorhandler(NotLaunched)
     def _not_launched(error: NotLaunched) -> Response:
-        return page("smart_message.html", HTTPStatus.UNAUTHORIZED, message=str(error))
+        return refused(error, HTTPStatus.UNAUTHORIZED)
 
 
 def _redirect(address: str) -> Response:
@@ -167,6 +192,15 @@ def _person(patient: Patient, facts: Facts) -> dict[str, str]:
     }
 
 
+def _silence(facts: Facts) -> str:
+    """What it means that there is no card."""
+    if facts.medicines_gap is not None:
+        return f"No therapy could be checked: the medication list is not known ({facts.medicines_gap})."
+    if not facts.orders:
+        return "No running CMV antiviral is on the medication list, so there is no therapy to check."
+    return "The running CMV therapy was looked at, and there is nothing to say."
+
+
 def chart_data(sheet: Flowsheet, today: date) -> Json:
     """What the script draws: numbers as they are, words ready to be shown."""
     return {
@@ -179,6 +213,7 @@ def chart_data(sheet: Flowsheet, today: date) -> Json:
             {"at": _when(lab), "value": float(round(clearance.value, 1)), "words": clearance.arithmetic}
             for lab, clearance in sheet.clearance
         ],
+        "resistance": [_resistance(result) for result in sheet.resistance if result.on],
         "bars": [_bar(bar, today) for bar in sheet.bars if bar.starts],
         "expected": [_expected(one, today) for one in sheet.expected],
     }
@@ -187,13 +222,18 @@ def chart_data(sheet: Flowsheet, today: date) -> Json:
 def _series(series: Series) -> Json:
     return {
         "name": series.name,
-        "unit": series.unit,
+        "unit": _unit(series.unit),
         "missing": str(series.missing) if series.missing else "",
         "points": [
             {"at": _when(lab), "value": float(lab.value), "bound": lab.comparator, "words": _words(lab)}
             for lab in series.points
         ],
     }
+
+
+def _unit(unit: str) -> str:
+    """A UCUM unit as it is read: without the brackets of [IU]."""
+    return unit.replace("[", "").replace("]", "")
 
 
 def _when(lab: Lab) -> str:
@@ -203,6 +243,47 @@ def _when(lab: Lab) -> str:
 def _words(lab: Lab) -> str:
     remark = f", {lab.remark}" if lab.remark else ""
     return f"{lab.original} on {lab.on.isoformat()}{remark} ({lab.ref or 'no id'})"
+
+
+LEVELS: Final = {
+    "high": "high",
+    "moderate": "moderate",
+    "low": "low",
+    "possible": "possible",
+    "unknown": "not known",
+    "none": "nothing found",  # never "susceptible"
+}
+
+
+def _resistance(result: ResistanceResult) -> Json:
+    """A result with one mark for each drug."""
+    return {
+        "at": result.on.isoformat() if result.on else "",
+        "drugs": [
+            {
+                "drug": one.drug,
+                "level": one.level,
+                "gap": bool(one.gaps),
+                "words": "" if one.level in ("none", "unknown") else LEVELS[one.level],
+                "lines": [
+                    f"{result.what} of {result.on} ({result.ref or 'no id'})",
+                    f"{one.drug}: {LEVELS[one.level]}",
+                    *one.because,
+                    *(f"not covered: {gap}" for gap in one.gaps),
+                ],
+            }
+            for one in result.drugs
+        ],
+    }
+
+
+def _levels(drugs: tuple[DrugResistance, ...]) -> str:
+    """The levels of all drugs in one line, with what was not looked at."""
+    told = []
+    for one in drugs:
+        gaps = f" (not covered: {', '.join(one.gaps)})" if one.gaps else ""
+        told.append(f"{one.drug}: {LEVELS[one.level]}{gaps}")
+    return "; ".join(told)
 
 
 def _bar(bar: Bar, today: date) -> Json:
@@ -250,6 +331,9 @@ def _rows(sheet: Flowsheet) -> Iterator[tuple[str, str, str, str]]:
     found += [
         (_day(lab), "creatinine clearance", str(clearance), clearance.formula) for lab, clearance in sheet.clearance
     ]
+    for result in sheet.resistance:
+        day = result.on.isoformat() if result.on else "undated"
+        found.append((day, f"resistance: {', '.join(result.found)}", _levels(result.drugs), result.ref))
     for bar in sheet.bars:
         until = f" to {bar.ends.isoformat()}" if bar.ends else ", over" if bar.over else ", running"
         found.append((bar.starts.isoformat() if bar.starts else "", bar.drug, f"{bar.name}{until}", bar.ref))
@@ -261,4 +345,4 @@ def _day(lab: Lab) -> str:
 
 
 def _value(lab: Lab) -> str:
-    return f"{lab.comparator}{lab.value.normalize():f} {lab.unit}{f' ({lab.remark})' if lab.remark else ''}"
+    return f"{lab.comparator}{lab.value.normalize():f} {_unit(lab.unit)}{f' ({lab.remark})' if lab.remark else ''}"

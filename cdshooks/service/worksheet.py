@@ -15,10 +15,11 @@ from cdshooks.pipeline import evaluate, facts_of
 from cdshooks.service.config import Limits
 from cdshooks.service.smart import Patient, hook_call
 from cdshooks.wire.fhir import objects, read_concept
-from cdshooks.wire.hooks import HookCall, Json, with_answers
+from cdshooks.wire.hooks import Json, with_answers
 
 if TYPE_CHECKING:
     from cdshooks.medicine.knowledge import Knowledge
+    from cdshooks.medicine.rules.flowsheet import WorksheetDrug
 
 NUMBERS: Final = (("creatinine", ("mg/dL", "umol/L")), ("weight", ("kg",)), ("height", ("cm",)))  # units by UCUM
 REGIMEN: Final = ("doseAdvice",)  # topics that carry a regimen
@@ -63,8 +64,8 @@ def worksheet(
     patient: Patient, asked: Mapping[str, str], *, knowledge: "Knowledge", today: date, zone: tzinfo, limits: Limits
 ) -> Worksheet:
     """The worksheet of a patient. `asked` are the fields of the form: `creatinine`, `creatinine_unit`, `weight` ..."""
-    call = hook_call("order-select", _context(patient.identifier, knowledge), limits)
-    facts = facts_of(with_answers(call, patient.answers), knowledge=knowledge, today=today, zone=zone)
+    opened = hook_call("patient-view", {"patientId": patient.identifier}, limits)
+    facts = facts_of(with_answers(opened, patient.answers), knowledge=knowledge, today=today, zone=zone)
     fields = tuple(_fields(facts, asked, knowledge))
     changed = {
         field.name: field for field in fields if field.value != field.given and field.value and not field.problem
@@ -72,32 +73,32 @@ def worksheet(
     answers = dict(patient.answers)
     for field in changed.values():
         answers["kidney"] = _put_in(answers["kidney"], field, patient.identifier, knowledge, today)
-    judged = with_answers(call, answers)
-    answer = evaluate(judged, knowledge=knowledge, today=today, zone=zone)
-    weight = facts_of(judged, knowledge=knowledge, today=today, zone=zone).newest("weight")
-    return Worksheet(fields, tuple(_rows(judged, answer.findings, weight, knowledge)), bool(changed))
+    weight = facts_of(with_answers(opened, answers), knowledge=knowledge, today=today, zone=zone).newest("weight")
+    rows = []
+    for drug in knowledge.flowsheet.worksheet:
+        for purpose in drug.purposes:  # each in a call of its own: beside one another they would be a duplicate therapy
+            call = with_answers(hook_call("order-select", _context(patient.identifier, drug, purpose), limits), answers)
+            findings = evaluate(call, knowledge=knowledge, today=today, zone=zone).findings
+            rows.append(_row(drug.product, purpose, findings, weight))
+    return Worksheet(fields, tuple(rows), bool(changed))
 
 
-def _context(patient: str, knowledge: "Knowledge") -> Json:
-    """Orders without a dose, one for each product and purpose of mappings/flowsheet.yaml."""
-    orders = [
-        {
-            "resourceType": "MedicationRequest",
-            "id": f"worksheet-{i}-{j}",
-            "status": "draft",
-            "intent": "order",
-            "subject": {"reference": f"Patient/{patient}"},
-            "medicationCodeableConcept": {"text": drug.product},
-            "reasonCode": [{"text": purpose}],
-            "dosageInstruction": [{"route": {"text": drug.route}}],
-        }
-        for i, drug in enumerate(knowledge.flowsheet.worksheet)
-        for j, purpose in enumerate(drug.purposes)
-    ]
+def _context(patient: str, drug: "WorksheetDrug", purpose: str) -> Json:
+    """An order without a dose."""
+    order = {
+        "resourceType": "MedicationRequest",
+        "id": "worksheet",
+        "status": "draft",
+        "intent": "order",
+        "subject": {"reference": f"Patient/{patient}"},
+        "medicationCodeableConcept": {"text": drug.product},
+        "reasonCode": [{"text": purpose}],
+        "dosageInstruction": [{"route": {"text": drug.route}}],
+    }
     return {
         "patientId": patient,
-        "draftOrders": {"resourceType": "Bundle", "entry": [{"resource": order} for order in orders]},
-        "selections": [f"MedicationRequest/{order['id']}" for order in orders],
+        "draftOrders": {"resourceType": "Bundle", "entry": [{"resource": order}]},
+        "selections": ["MedicationRequest/worksheet"],
     }
 
 
@@ -145,25 +146,21 @@ def _put_in(answer: Json | Missing, field: Field, patient: str, knowledge: "Know
     return {"resourceType": "Bundle", "type": "searchset", "entry": [*kept, {"resource": supposed}]}
 
 
-def _rows(
-    call: HookCall, findings: tuple[Finding, ...], weight: Lab | Missing, knowledge: "Knowledge"
-) -> Iterator[Row]:
-    purposes = [(drug.product, purpose) for drug in knowledge.flowsheet.worksheet for purpose in drug.purposes]
-    for (product, purpose), order in zip(purposes, call.orders, strict=True):
-        about = [f for f in findings if f.order is not None and f.order.ref == f"MedicationRequest/{order['id']}"]
-        advice = [f for f in about if f.topic in REGIMEN]
-        others = sorted((f for f in about if f.topic not in REGIMEN), key=lambda f: -f.indicator)
-        yield Row(
-            product=product,
-            purpose=purpose,
-            regimen=advice[0].expected if advice else "",
-            doses=tuple(dict.fromkeys(_milligrams(advice, weight))),
-            remarks=tuple(
-                (f.indicator.name.lower(), f.summary) for f in others if f.indicator > Indicator.INFO or not advice
-            ),
-            because=tuple(dict.fromkeys(line for f in advice for line in f.because)),
-            sources=tuple(dict.fromkeys(f"{c.source}, {c.section}" for f in advice for c in f.citations)),
-        )
+def _row(product: str, purpose: str, findings: tuple[Finding, ...], weight: Lab | Missing) -> Row:
+    about = [f for f in findings if f.order is not None and f.order.ref == "MedicationRequest/worksheet"]
+    advice = [f for f in about if f.topic in REGIMEN]
+    others = sorted((f for f in about if f.topic not in REGIMEN), key=lambda f: -f.indicator)
+    return Row(
+        product=product,
+        purpose=purpose,
+        regimen=advice[0].expected if advice else "",
+        doses=tuple(dict.fromkeys(_milligrams(advice, weight))),
+        remarks=tuple(
+            (f.indicator.name.lower(), f.summary) for f in others if f.indicator > Indicator.INFO or not advice
+        ),
+        because=tuple(dict.fromkeys(line for f in advice for line in f.because)),
+        sources=tuple(dict.fromkeys(f"{c.source}, {c.section}" for f in advice for c in f.citations)),
+    )
 
 
 def _milligrams(advice: list[Finding], weight: Lab | Missing) -> Iterator[str]:

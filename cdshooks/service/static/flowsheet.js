@@ -4,6 +4,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const chart = document.getElementById("chart");
 const DAY = 24 * 3600 * 1000;
+let days = 0; // shown, up to today; 0 for all
 
 function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -11,6 +12,60 @@ function colour(name) {
 
 function palette() {
   return [colour("--link"), colour("--critical"), colour("--silent"), colour("--warning")];
+}
+
+// Lines of a hover label: the words come from the record, so that nothing in them is markup; long ones are wrapped.
+function label(lines) {
+  const width = chart.clientWidth < 600 ? 38 : 70;
+  const wrapped = [];
+  for (const line of lines) {
+    let current = "";
+    for (const word of line.split(" ")) {
+      if (current && current.length + word.length + 1 > width) {
+        wrapped.push(current);
+        current = "  ";
+      }
+      current += (current.trim() ? " " : "") + word;
+    }
+    wrapped.push(current);
+  }
+  return wrapped.map((line) => line.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;")).join("<br>");
+}
+
+// How a level of resistance is marked: by shape and by colour.
+const LEVELS = {
+  high: { symbol: "x", colour: "--critical", size: 11 },
+  moderate: { symbol: "x", colour: "--critical", size: 9 },
+  low: { symbol: "triangle-up", colour: "--warning", size: 11 },
+  possible: { symbol: "triangle-up-open", colour: "--warning", size: 11 },
+  unknown: { symbol: "circle-open", colour: "--quiet", size: 8 },
+  none: { symbol: "circle", colour: "--silent", size: 8 },
+};
+
+function resistanceTrace(axis) {
+  const marks = data.resistance.flatMap((result) => result.drugs.map((one) => ({ at: result.at, ...one })));
+  const look = (mark) => LEVELS[mark.level === "none" && mark.gap ? "unknown" : mark.level]; // half a look is no good news
+  const named = chart.clientWidth >= 600 && data.resistance.length <= 4;
+  const middle = (new Date(data.resistance.at(-1).at).getTime() + new Date(data.today).getTime()) / 2;
+  return [{
+    type: "scatter",
+    mode: named ? "markers+text" : "markers",
+    x: marks.map((mark) => mark.at),
+    y: marks.map((mark) => mark.drug),
+    text: marks.map((mark) => mark.words),
+    textposition: marks.map((mark) => (new Date(mark.at).getTime() >= middle ? "middle left" : "middle right")),
+    textfont: { size: 11 },
+    hovertext: marks.map((mark) => label(mark.lines)),
+    hoverinfo: "text",
+    cliponaxis: false,
+    marker: {
+      symbol: marks.map((mark) => look(mark).symbol),
+      size: marks.map((mark) => look(mark).size),
+      color: marks.map((mark) => colour(look(mark).colour)),
+      line: { width: 2, color: marks.map((mark) => colour(look(mark).colour)) },
+    },
+    xaxis: "x", yaxis: axis,
+  }];
 }
 
 // A result with "<" or ">" is a bound: an open mark at it.
@@ -22,8 +77,8 @@ function seriesTraces(panel, axis) {
     name: `${series.name} (${series.unit})`,
     x: series.points.map((point) => point.at),
     y: series.points.map((point) => (panel.log ? Math.max(point.value, 1) : point.value)),
-    text: series.points.map((point) => `${series.name}: ${point.words}`),
-    hovertemplate: "%{text}<extra></extra>",
+    hovertext: series.points.map((point) => label([`${series.name}: ${point.words}`])),
+    hoverinfo: "text",
     line: { color: colours[i % colours.length], width: 1.5 },
     marker: {
       color: colours[i % colours.length],
@@ -46,14 +101,14 @@ function drugTraces(drug, axis) {
         days.push(day);
         low.push(step.low);
         high.push(step.high);
-        words.push(`Label: ${step.words}`);
+        words.push(label([`Label: ${step.words}`]));
       }
     });
     const line = { color: colour("--silent"), width: 1, dash: "dot", shape: "linear" };
     const shared = { type: "scatter", mode: "lines", x: days, line, xaxis: "x", yaxis: axis, showlegend: false };
     traces.push({ ...shared, y: low, hoverinfo: "skip" });
     traces.push({
-      ...shared, y: high, text: words, hovertemplate: "%{text}<extra></extra>", fill: "tonexty", fillcolor: "rgba(80, 160, 110, 0.18)",
+      ...shared, y: high, hovertext: words, hoverinfo: "text", fill: "tonexty", fillcolor: "rgba(80, 160, 110, 0.18)",
       name: `label, ${expected.unit} a day`, showlegend: false,
     });
   }
@@ -62,12 +117,26 @@ function drugTraces(drug, axis) {
     traces.push({
       type: "scatter", mode: "lines", x: [bar.from, bar.from, bar.to, bar.to], y: [0, amount, amount, 0],
       fill: "toself", fillcolor: "rgba(60, 120, 190, 0.35)", line: { color: colour("--link"), width: 2 },
-      text: Array(4).fill(bar.amount === null ? `${bar.words}: no dose a day could be read` : bar.words),
-      hovertemplate: "%{text}<extra></extra>", hoveron: "points+fills", xaxis: "x", yaxis: axis, showlegend: false,
+      hovertext: Array(4).fill(label([bar.amount === null ? `${bar.words}: no dose a day could be read` : bar.words])),
+      hoverinfo: "text", hoveron: "points+fills", xaxis: "x", yaxis: axis, showlegend: false,
       name: bar.words,
     });
   }
   return traces;
+}
+
+// Decades for a logarithmic axis; else some room around the results, so that a small change does not look like a large one.
+function bounds(panel) {
+  const values = panel.series.flatMap((series) => series.points.map((point) => point.value));
+  if (!values.length) {
+    return panel.log ? [1, 6] : [0, 1];
+  }
+  const lowest = Math.min(...values), highest = Math.max(...values);
+  if (panel.log) {
+    const [low, high] = [Math.floor(Math.log10(Math.max(lowest, 1))), Math.ceil(Math.log10(Math.max(highest, 1)))];
+    return [low - 0.15, Math.max(high, low + 1) + 0.15];
+  }
+  return [lowest * 0.7, highest * 1.2];
 }
 
 function rows() {
@@ -75,20 +144,32 @@ function rows() {
   const found = [];
   for (const panel of data.panels) {
     const first = panel.series[0];
-    found.push({ name: panel.name, unit: panel.series.length > 1 ? "" : first.unit, log: panel.log, height: 2, make: (axis) => seriesTraces(panel, axis) });
+    const unit = panel.series.length > 1 ? "" : first.unit;
+    const axis = panel.log ? { type: "log", dtick: 1, exponentformat: "SI" } : { nticks: 4 };
+    found.push({ name: panel.name, unit, height: panel.log ? 110 : 56, axis: { ...axis, range: bounds(panel) }, make: (y) => seriesTraces(panel, y) });
     if (panel === data.panels[0]) {
+      if (data.resistance.length) {
+        const listed = data.resistance[0].drugs.map((one) => one.drug).reverse();
+        found.push({
+          name: "Resistance", unit: "by drug", height: 18 * listed.length,
+          axis: { type: "category", categoryorder: "array", categoryarray: listed, range: [-0.6, listed.length - 0.4] }, make: resistanceTrace,
+        });
+      }
       for (const drug of drugs) {
         const bar = data.bars.find((one) => one.drug === drug);
-        found.push({ name: drug[0].toUpperCase() + drug.slice(1), unit: bar.unit ? `${bar.unit} a day` : "", height: 1.4, zero: true, make: (axis) => drugTraces(drug, axis) });
+        found.push({
+          name: drug[0].toUpperCase() + drug.slice(1), unit: bar.unit ? `${bar.unit} a day` : "", height: 56,
+          axis: { rangemode: "tozero", nticks: 4 }, make: (y) => drugTraces(drug, y),
+        });
       }
     }
   }
   if (data.clearance.length) {
     found.push({
-      name: "CrCl", unit: "mL/min", height: 2, zero: true,
+      name: "Creatinine clearance", unit: "mL/min", height: 56, axis: { rangemode: "tozero", nticks: 4 },
       make: (axis) => [{
         type: "scatter", mode: "lines+markers", x: data.clearance.map((one) => one.at), y: data.clearance.map((one) => one.value),
-        text: data.clearance.map((one) => one.words), hovertemplate: "%{text}<extra></extra>",
+        hovertext: data.clearance.map((one) => label([one.words])), hoverinfo: "text",
         line: { color: colour("--warning"), width: 1.5 }, marker: { size: 6 }, xaxis: "x", yaxis: axis, showlegend: false,
       }],
     });
@@ -96,42 +177,48 @@ function rows() {
   return found;
 }
 
+const TITLE = 26; // pixels above each row for its name
+const BOTTOM = 40;
+
 function draw() {
   const listed = rows();
-  const total = listed.reduce((sum, row) => sum + row.height, 0);
+  const total = listed.reduce((sum, row) => sum + row.height + TITLE, 0);
   const layout = {
-    height: Math.max(320, 78 * total),
-    margin: { l: 64, r: 12, t: 8, b: 36 },
+    width: chart.clientWidth,
+    height: total + BOTTOM,
+    uirevision: String(days), // what somebody has zoomed to stays when it is drawn again
+    margin: { l: 78, r: 14, t: 0, b: BOTTOM },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: colour("--text"), size: 12, family: "system-ui, sans-serif" },
     hovermode: "closest",
+    hoverlabel: { align: "left" },
     showlegend: false,
-    xaxis: { type: "date", gridcolor: colour("--line"), linecolor: colour("--line"), anchor: `y${listed.length > 1 ? listed.length : ""}`, range: range() },
+    xaxis: {
+      type: "date", gridcolor: colour("--line"), linecolor: colour("--line"), nticks: chart.clientWidth < 600 ? 5 : 12,
+      anchor: `y${listed.length > 1 ? listed.length : ""}`, range: range(),
+    },
     annotations: [],
   };
   const traces = [];
-  let top = 1;
+  let top = total;
   listed.forEach((row, i) => {
     const number = i ? i + 1 : "";
-    const bottom = Math.max(0, top - row.height / total);
+    const bottom = top - TITLE - row.height;
     layout[`yaxis${number}`] = {
-      domain: [bottom + 0.012, top - 0.028],
-      type: row.log ? "log" : "linear",
-      rangemode: row.zero ? "tozero" : "normal",
-      gridcolor: colour("--line"), zeroline: false, nticks: 4, automargin: false, fixedrange: true,
+      domain: [bottom / total, (top - TITLE) / total],
+      gridcolor: colour("--line"), zeroline: false, automargin: false, fixedrange: true, ...row.axis,
     };
     layout.annotations.push({
-      text: `<b>${row.name}</b>${row.unit ? ` ${row.unit}` : ""}`, xref: "paper", yref: "paper", x: 0, y: top - 0.002,
-      xanchor: "left", yanchor: "top", showarrow: false, font: { size: 12 },
+      text: row.unit ? `${row.name}, ${row.unit}` : row.name, xref: "paper", yref: "paper", x: 0, y: (top - TITLE + 3) / total,
+      xanchor: "left", yanchor: "bottom", showarrow: false, font: { size: 12, weight: 600 },
     });
     traces.push(...row.make(`y${number}`));
     top = bottom;
   });
-  return Plotly.react(chart, traces, layout, { responsive: true, displayModeBar: false, scrollZoom: false });
+  return Plotly.react(chart, traces, layout, { displayModeBar: false, scrollZoom: false });
 }
 
-let days = 0;
 function range() {
   if (!days) {
     return undefined;
@@ -164,6 +251,31 @@ for (const button of document.querySelectorAll("button.copy")) {
   });
 }
 
+// One sheet of paper: as large as it fits on, and two before it cannot be read. The measure is A4 within its margins, in CSS pixels.
+const PAPER = { width: 718, height: 1040 };
+
+function fitToPaper() {
+  const root = document.documentElement;
+  document.body.classList.add("on-paper");
+  let zoom = Math.min(1, PAPER.width / (chart.clientWidth + 32));
+  for (; zoom > 0.5; zoom -= 0.02) {
+    root.style.setProperty("--paper-width", `${PAPER.width / zoom}px`);
+    if (document.body.scrollHeight * zoom <= PAPER.height) {
+      break;
+    }
+  }
+  root.style.setProperty("--paper-zoom", String(zoom));
+}
+
+addEventListener("beforeprint", fitToPaper);
+addEventListener("afterprint", () => document.body.classList.remove("on-paper"));
+
 const start = performance.now();
 draw().then(() => { chart.dataset.drawn = String(Math.round(performance.now() - start)); });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+
+let resized = 0;
+addEventListener("resize", () => {
+  clearTimeout(resized);
+  resized = setTimeout(draw, 150);
+});
