@@ -446,6 +446,7 @@ drug: {drug}
 routes: [oral]
 reviewed: none
 cite: {{source: project-design, section: "test"}}
+maximum: {{regimens: [{{dose: 480 mg, every: 24 h}}], says: at most, cite: {{source: project-design, section: "test"}}}}
 rows:
   - {row}
 """
@@ -464,6 +465,11 @@ def test_a_rule_in_a_file_of_its_own_is_loaded(folder: Path) -> None:
             "regimens: [{dose: 240 mg, every: 24 h}]",
             "note: x",
             "rows.0: give `regimens`, or `formula` with `every`, or `not_recommended`, or `unsettled`",
+        ),
+        (
+            "}]}",
+            "}], known: [{by: x, cite: {source: project-design, section: x}}]}",
+            "rows.0.known.0: give `regimens`, or `formula` with `every`",
         ),
         ("}]}", "}], unsettled: x}", "rows.0: give `regimens`, or `formula` with `every`"),
         ("years_at_least: 18", "years_atleast: 18", "rows.0.when.years_atleast: unknown key"),
@@ -560,7 +566,12 @@ def test_a_dose_rule_for_an_unknown_drug_is_named(folder: Path) -> None:
 
 
 def test_a_dose_can_be_changed(folder: Path) -> None:
-    edit(folder, VALGANCICLOVIR, "{dose: 900 mg, every: 12 h}", "{dose: 1350 mg, times: 2, each: 1 d}")
+    edit(
+        folder,
+        VALGANCICLOVIR,
+        "treatment: [{dose: 900 mg, every: 12 h}]",
+        "treatment: [{dose: 1350 mg, times: 2, each: 1 d}]",
+    )
     edit(folder, VALGANCICLOVIR, "at_least: 60", "at_least: 61")
     changed = load_knowledge(folder)
     table = changed.dose_table("valganciclovir", "oral")

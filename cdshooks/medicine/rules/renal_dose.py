@@ -182,12 +182,11 @@ class RenalDoseRule(Entry):
         kinds = [row.modality for row in self.dialysis]
         if sorted(kinds) != ["continuous", "haemodialysis", "peritoneal"]:
             raise ValueError("dialysis needs one row each for haemodialysis, peritoneal and continuous")
-        if any(regimen.dose[1] != self.unit for regimen in self.maximum.regimens):
-            raise ValueError(f"the dose unit of `maximum` differs from the table's unit {self.unit!r}")
         rows: tuple[_Row, ...] = (*self.bands, *self.dialysis)
         with_doses: tuple[_Row | Variant, ...] = (*rows, *(row.variant for row in rows if row.variant))
-        for row in with_doses:
-            for regimen in (*row.treatment, *row.stable):
+        listed = (self.maximum.regimens, *((*row.treatment, *row.stable) for row in with_doses))
+        for regimens in listed:
+            for regimen in regimens:
                 if regimen.dose[1] != self.unit:
                     raise ValueError(f"dose unit {regimen.dose[1]!r} differs from the table's unit {self.unit!r}")
         return self
