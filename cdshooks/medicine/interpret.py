@@ -239,7 +239,7 @@ def _not_for_cmv(chart: Chart, knowledge: Knowledge, zone: tzinfo) -> Iterable[t
     for prescription in _prescriptions(orders, chart.patient_id, knowledge, zone) if knowledge.not_for_cmv else ():
         for rule in knowledge.not_for_cmv:
             if prescription.systemic and prescription.drug in knowledge.medicines.members(rule.drugs):
-                intent = treats_cmv(prescription.order, rule.other_viruses, knowledge)
+                intent = treats_cmv(prescription.order, rule, knowledge)
                 if intent:
                     yield prescription, intent
 

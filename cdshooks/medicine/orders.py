@@ -14,6 +14,7 @@ from cdshooks.medicine.dates import day_of
 from cdshooks.medicine.dosage import read_regimen
 from cdshooks.medicine.knowledge import Knowledge, Routes
 from cdshooks.medicine.phase import indication_said, phase_said, says
+from cdshooks.medicine.rules.advice import NotForCmvRule
 from cdshooks.model import ChartOrder, Concept, Intent, Order, Phase, Product, Regimen, Timing, Unread
 
 FINISHED = frozenset({"stopped", "completed", "ended"})
@@ -137,15 +138,16 @@ def intent_said(chart: ChartOrder, knowledge: Knowledge) -> Intent:
     return Intent(None, "unknown", "")
 
 
-def treats_cmv(chart: ChartOrder, other_viruses: tuple[str, ...], knowledge: Knowledge) -> Intent | None:
+def treats_cmv(chart: ChartOrder, rule: NotForCmvRule, knowledge: Knowledge) -> Intent | None:
     """The intent of an order that by its own words treats CMV and is for no other virus; else None."""
     texts = [text for _, text in texts_of(chart) if text]
-    if says(texts, other_viruses, knowledge.phases):
+    if says(texts, rule.other_viruses, knowledge.phases):
         return None
     intent, groups = intent_said(chart, knowledge), knowledge.codes.groups
     disease = groups["cmv_disease"] | groups["cmv_viraemia"]
     coded = any(name in disease for reason in chart.reasons for name, _, _ in knowledge.codes.concepts(reason))
-    named = coded or says(texts, knowledge.phases.cmv_words, knowledge.phases)
+    words = knowledge.phases.cmv_words
+    named = coded or says(texts, words, knowledge.phases, denied_behind=rule.denied_behind)
     return intent if named and intent.phase is Phase.TREATMENT else None
 
 

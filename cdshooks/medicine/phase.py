@@ -78,11 +78,15 @@ def _says_detected(text: str, rule: PhaseRule) -> bool:
     return bool(_word(*rule.detected).search(_before(text.lower(), rule.not_this)))
 
 
-def says(texts: Iterable[str], words: tuple[str, ...], rule: PhaseRule) -> str:
-    """The first of these words that one of the texts says and does not deny, "" for none."""
+def says(texts: Iterable[str], words: tuple[str, ...], rule: PhaseRule, *, denied_behind: tuple[str, ...] = ()) -> str:
+    """The first of these words that one of the texts says and does not deny, "" for none.
+
+    `denied_behind`: words that deny it from behind ("CMV ruled out").
+    """
     for text in texts:
         for clause in _PUNCTUATION.split(text.lower()):
-            if found := _word(*words).search(_before(clause, rule.denied)):
+            found = _word(*words).search(_before(clause, rule.denied))
+            if found and not (denied_behind and _word(*denied_behind).search(clause, found.end())):
                 return found.group(0)
     return ""
 

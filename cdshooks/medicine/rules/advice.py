@@ -80,6 +80,7 @@ class NotForCmvRule(Entry):
     title: str
     drugs: tuple[str, ...]  # or classes of other_drugs.yaml
     other_viruses: tuple[str, ...]  # an order with one of these words is for that virus
+    denied_behind: tuple[str, ...]  # behind "CMV" in its clause these say that it is not there
     indicator: Literal["info", "warning"]
     summary: Annotated[str, Field(min_length=1, max_length=80)]  # follows the drug's name
     because: tuple[str, ...]
