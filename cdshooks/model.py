@@ -432,6 +432,7 @@ class Lab:
     remark: str = ""  # "preliminary", "stated by the patient"
     specimen: str = ""  # in words, where it is given
     laboratory: str = ""
+    rivals: tuple["Lab", ...] = ()  # results that are neither older nor newer and say something else
 
 
 @dataclass(frozen=True, slots=True)
@@ -456,6 +457,7 @@ class Said:
     on: date
     ref: str
     remark: str = ""
+    rivals: tuple["Said", ...] = ()  # as for a `Lab`
 
 
 class Words(Protocol):
@@ -463,6 +465,13 @@ class Words(Protocol):
 
     def newest(self) -> Said | Missing:
         """The newest usable result, or why there is none."""
+
+    @property
+    def in_doubt(self) -> Said | None:
+        """As for `Results`."""
+
+    def otherwise(self) -> "Words":
+        """As for `Results`."""
 
     @property
     def unused(self) -> tuple[Unused, ...]:
@@ -612,6 +621,13 @@ class Results(Protocol):
     def met(self) -> tuple[Unused, ...]:
         """What was not used of the results that some check has looked at so far; looks at no further one."""
 
+    @property
+    def in_doubt(self) -> Lab | None:
+        """The newest result, where somebody has looked at it and it has rivals."""
+
+    def otherwise(self) -> "Results":
+        """The same results; of those that contradict each other the more favourable one counts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -641,6 +657,20 @@ class Facts:
     serostatus: Serostatus = Serostatus()
     reported: Mapping[str, date] = field(default_factory=dict)  # tests that a report names, with its latest day
     refused: tuple[tuple[ChartOrder, str, str, str], ...] = ()  # (order, drug, what it is called, why not judged)
+
+    def in_doubt(self) -> tuple[Lab | Said, ...]:
+        """The newest results that some check has looked at and others contradict."""
+        numbers = (results.in_doubt for results in self.results.values())
+        words = (results.in_doubt for results in self.words.values())
+        return tuple(found for found in (*numbers, *words) if found)
+
+    def otherwise(self) -> "Facts":
+        """The same facts, read more favourably where results contradict each other."""
+        return replace(
+            self,
+            results={key: results.otherwise() for key, results in self.results.items()},
+            words={key: words.otherwise() for key, words in self.words.items()},
+        )
 
     def newest(self, analyte: str) -> Lab | Missing:
         """The newest usable result of an analyte, or why there is none."""

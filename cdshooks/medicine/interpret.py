@@ -86,11 +86,12 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, *, 
     said = {id(entry) for entry, *_ in refused}  # these have a card of their own
     unused += _of_strangers((entry for entry in others if id(entry) not in said), chart.patient_id)
     no_numbers: list[ChartObservation] = []
-    results, words = _results(chart, knowledge, today, zone, unused, no_numbers)
+    born, sex = _person(chart.patient, today, zone, unused)
+    adult = _is_adult(born, knowledge, today)
+    results, words = _results(chart, knowledge, today, zone, unused, no_numbers, adult=adult)
     sent = frozenset(observation.ref for observation in no_numbers)
     genotypes = read_genotypes(no_numbers, chart.events, chart.patient_id, sent, knowledge, today, zone)
     problems = tuple(_problems(chart, knowledge, today, zone, unused))
-    born, sex = _person(chart.patient, today, zone, unused)
     assumed = None
     if any(order.intent.phase is None for order in judged):
         loads = [results[key] for key in results if key.startswith("cmv-viral-load")]
@@ -254,6 +255,16 @@ def _person(
     return born, Missing(Why.NONE_ON_FILE)
 
 
+def _is_adult(born: date | Missing, knowledge: Knowledge, today: date) -> bool:
+    """Is the patient known to be of age, as for the kidney formula?"""
+    years = knowledge.kidney.adults_from_years
+    return not isinstance(born, Missing) and (born.year + years, born.month, born.day) <= (
+        today.year,
+        today.month,
+        today.day,
+    )
+
+
 # --------------------------------------------------------------------------------------------------------------------
 # Results
 
@@ -265,6 +276,8 @@ def _results(
     zone: tzinfo,
     unused: list[Unused],
     no_numbers: list[ChartObservation],
+    *,
+    adult: bool,
 ) -> tuple[dict[str, AnalyteResults], dict[str, TestResults]]:
     """This patient's results: those with a number by analyte, those in words by test.
 
@@ -299,7 +312,7 @@ def _results(
         unused.append(Unused("", what, "of another patient in the data sent; not used", "other patient"))
     return (
         {
-            key: AnalyteResults(analyte, found[key], _state(analyte.group, chart), today, zone)
+            key: AnalyteResults(analyte, found[key], _state(analyte.group, chart), today, zone, adult=adult)
             for key, analyte in codes.analytes.items()
         },
         {

@@ -9,12 +9,14 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from functools import cache, cached_property
 from html import unescape
 from importlib import import_module
 from typing import Any
 
+import orjson
 from pydantic import ValidationError
 
 from cdshooks.model import (
@@ -44,16 +46,13 @@ def read_chart(call: HookCall, release: str = "auto") -> Chart:
     for key, why in call.prefetch.unreadable:
         unused.append(Unused(key, f'prefetch "{key}"', why, "unreadable"))
     patient = _patient(call, unused)
-    observations: list[FhirObservation] = []
     events: list[ChartEvent] = []
     medications: list[FhirOrder] = []
-    results: dict[str, Json] = {}  # a result may stand in several searches; told twice it is still one
+    results: list[Json] = []
     for resource in call.prefetch.resources:
         kind = resource.get("resourceType")
         if kind == "Observation":
-            first = results.setdefault(_text(resource.get("id")), resource)
-            if first is resource or first != resource:
-                observations.append(FhirObservation(resource))
+            results.append(resource)
         elif kind in EVENT_KEYS:
             events.append(_event(resource))
         elif kind in ORDER_TYPES:
@@ -71,13 +70,62 @@ def read_chart(call: HookCall, release: str = "auto") -> Chart:
         judged=tuple(FhirOrder(o, f"draft {i}", call.medications) for i, o in enumerate(call.orders, 1)),
         drafts=tuple(FhirOrder(o, f"other draft {i}", call.medications) for i, o in enumerate(call.drafts, 1)),
         medications=tuple(medications) if medications_gap is None or medications else medications_gap,
-        observations=tuple(observations),
+        observations=tuple(map(FhirObservation, _each_once(results))),
         groups={key: gap for key, gap in gaps.items() if key not in ("patient", "medications", *EVENT_KEYS.values())},
         events=tuple(events),
         event_gaps={key: gaps[key] for key in EVENT_KEYS.values()},
         incomplete=call.prefetch.incomplete,
         unused=tuple(unused),
     )
+
+
+def _each_once(results: list[Json]) -> list[Json]:
+    """A result may stand in several searches; told twice it is still one. Of its versions the latest counts.
+
+    Which is the latest its metadata say, else its status. Where neither tells, all of them stay.
+    """
+    found: dict[str | bytes, list[Json]] = {}
+    for resource in results:
+        ref = _ref(resource)
+        versions = found.setdefault(ref or orjson.dumps(resource), [])
+        newer = _newer(resource, versions[0]) if ref and len(versions) == 1 else None
+        if newer is not None:
+            versions[:] = [newer]
+        elif not versions or (ref and resource != versions[0]):
+            versions.append(resource)
+    return [resource for versions in found.values() for resource in versions]
+
+
+_LIFE = ("registered", "preliminary", "final appended", "amended corrected", "cancelled", "entered-in-error")
+_STAGES = {status: stage for stage, statuses in enumerate(_LIFE, 1) for status in statuses.split()}
+
+
+def _newer(one: Json, other: Json) -> Json | None:
+    """The later version of one resource; None when nothing tells."""
+    for mark in (_updated, _version, _stage):
+        left, right = mark(one), mark(other)
+        if left and right and left != right:
+            return one if left > right else other
+    return None
+
+
+def _updated(resource: Json) -> float:
+    try:
+        return datetime.fromisoformat(_text(_object(resource.get("meta")).get("lastUpdated"))).timestamp()
+    except ValueError:
+        return 0
+
+
+def _version(resource: Json) -> float:
+    version = _text(_object(resource.get("meta")).get("versionId"))
+    return float(version) if version.isdecimal() and len(version) < _LONGEST_COUNT else 0
+
+
+_LONGEST_COUNT = 16  # digits; a longer versionId is no count
+
+
+def _stage(resource: Json) -> float:
+    return _STAGES.get(_text(resource.get("status")).lower(), 0)
 
 
 def recognise_release(orders: tuple[Json, ...]) -> str:

@@ -57,7 +57,20 @@ LINES: tuple[Callable[[Case], Iterable[str]], ...] = (pregnancy.lines,)  # said 
 
 
 def run(facts: Facts, knowledge: Knowledge) -> tuple[tuple[Finding, ...], tuple[tuple[str, Exception], ...]]:
-    """(findings, failures). A check that raises costs only itself: the others report, and a card names the gap."""
+    """(findings, failures). A check that raises costs only itself: the others report, and a card names the gap.
+
+    Where results contradict each other everything is judged both ways: the less favourable reading counts, and a card
+    says what the other one would have found.
+    """
+    findings, failures = _judged(facts, knowledge)
+    if in_doubt := facts.in_doubt():
+        others, more = _judged(facts.otherwise(), knowledge)
+        findings += data_quality.contradictions(in_doubt, facts, knowledge, [f for f in others if f not in findings])
+        failures += more
+    return tuple(findings), tuple(failures)
+
+
+def _judged(facts: Facts, knowledge: Knowledge) -> tuple[list[Finding], list[tuple[str, Exception]]]:
     findings = list(data_quality.check_call(facts, knowledge))
     failures: list[tuple[str, Exception]] = []
     every = [(case, CHECKS) for case in cases(facts, knowledge)]
@@ -71,7 +84,7 @@ def run(facts: Facts, knowledge: Knowledge) -> tuple[tuple[Finding, ...], tuple[
                 failures.append((name, error))
                 own.append(_could_not_run(name, case))
         findings += _with_lines(case, own)
-    return tuple(findings), tuple(failures)
+    return findings, failures
 
 
 def _with_lines(case: Case, findings: list[Finding]) -> list[Finding]:
