@@ -178,6 +178,10 @@ class ChartOrder(Protocol):
         """FHIR date text."""
 
     @property
+    def unreadable(self) -> tuple[str, ...]:
+        """Fields that were sent and make no sense; for the dosage see there."""
+
+    @property
     def replaces(self) -> str:
         """`MedicationRequest/12` of the order that this one takes the place of, "" if none is named."""
 
@@ -252,6 +256,10 @@ class ChartObservation(Protocol):
         """What was looked at, with displays and text."""
 
     @property
+    def unreadable(self) -> tuple[str, ...]:
+        """Fields that were sent and make no sense."""
+
+    @property
     def components(self) -> tuple[ChartComponent, ...]:
         """The components."""
 
@@ -306,9 +314,17 @@ class Unused:
     ref: str
     what: str
     why: str
-    kind: str  # unreadable, other patient, withdrawn, future, unit, implausible, undated, bound, imprecise, excluded
+    kind: (
+        str  # unreadable, nameless, other patient, withdrawn, future, unit, implausible, undated, bound, imprecise ...
+    )
     analyte: str = ""
     on: str = ""  # ISO date of a result, "" if unknown
+
+    @property
+    def said(self) -> str:
+        """A sentence that names the resource."""
+        named = "" if not self.ref or self.ref in self.what else f" ({self.ref})"
+        return f"{self.what[:1].upper()}{self.what[1:]}{named} {self.why}."
 
 
 @dataclass(frozen=True, slots=True)

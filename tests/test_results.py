@@ -41,6 +41,7 @@ class Observed:
     interpretation: tuple[Concept, ...] = ()
     components: tuple[ChartComponent, ...] = ()
     notes: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
     codes: tuple[tuple[str, str], ...] = ()
     raw: Mapping[str, Any] = field(default_factory=dict)
     reads: int = 0

@@ -293,9 +293,11 @@ def read_words(observation: ChartObservation, test: Test, today: date, zone: tzi
     if not words and not codes and not graded:
         if observation.status in _NO_RESULT_YET and value is None:
             return None
-        return refuse(why=f"has no readable result {observation.absent_reason}".strip(), kind="unreadable")
+        why = f"has no readable result {observation.absent_reason}".strip()
+        return refuse(why=f"{why}{_field(observation, 'value')}", kind="unreadable")
     if day is None:
-        return refuse(why="has no readable date" if when else "has no date", kind="undated")
+        why = f"has no readable date{_field(observation, 'effective', 'issued')}" if when else "has no date"
+        return refuse(why=why, kind="undated")
     if day > today:
         return refuse(why="is dated in the future", kind="future")
     answers = (test.answer(text) for text in (*words, *codes, *graded) if text)
@@ -334,9 +336,11 @@ def read_lab(
             words = value if isinstance(value, str) else " ".join(value.words[:1])
             return refuse(why=f'says "{short(words, 40)}"', kind="word")
         given = f'has no readable number ("{short(value, 30)}")' if isinstance(value, str) else ""
-        return refuse(why=given or f"has no value {observation.absent_reason}".strip(), kind="unreadable")
+        why = given or f"has no value {observation.absent_reason}".strip()
+        return refuse(why=f"{why}{_field(observation, 'value')}", kind="unreadable")
     if day is None:
-        return refuse(why="has no readable date" if when else "has no date", kind="undated")
+        why = f"has no readable date{_field(observation, 'effective', 'issued')}" if when else "has no date"
+        return refuse(why=why, kind="undated")
     if day > today:
         return refuse(why="is dated in the future", kind="future")
     if kind in analyte.excluded_kinds:
@@ -366,6 +370,12 @@ def read_lab(
         specimen=observation.specimen.casefold(),
         laboratory=short(observation.laboratory, 40),
     )
+
+
+def _field(observation: ChartObservation, *names: str) -> str:
+    """The unreadable fields whose names begin so, for a sentence."""
+    found = [name for name in observation.unreadable if name.startswith(names)]
+    return f" in {' and '.join(found)}" if found else ""
 
 
 _WRITTEN = re.compile(r"([<>]=?)?\s*(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?\s*([^\d\s].*)?", re.DOTALL)

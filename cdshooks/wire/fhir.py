@@ -54,7 +54,11 @@ def read_chart(call: HookCall, release: str = "auto") -> Chart:
         if kind == "Observation":
             results.append(resource)
         elif kind in EVENT_KEYS:
-            events.append(_event(resource))
+            events.append(event := _event(resource))
+            unused += _defects_of(event, resource, own=event.subject in ("", call.patient_id))
+        elif kind == "Patient":
+            what = "the Patient resource of somebody else"
+            unused.append(Unused("", what, "is not the patient of this call; not used", "other patient"))
         elif kind in ORDER_TYPES:
             medications.append(FhirOrder(resource, f"medication list {len(medications) + 1}", call.medications))
     gaps = call.prefetch.gaps
@@ -211,9 +215,69 @@ def _quantity(value: Any) -> Quantity | None:
         value=number,
         unit=_text(found.get("unit")) or _text(found.get("units")),
         code=_text(found.get("code")),
-        comparator=_text(found.get("comparator")),
+        comparator=_text_or_mark(found.get("comparator")),
         ucum=system == _UCUM,
     )
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# What was sent and makes no sense
+
+
+def _is_date(value: Any) -> bool:
+    """A FHIR date, dateTime or instant, whole or to the month or year."""
+    text = _text(value)
+    try:
+        return bool(_PART_OF_A_DATE.fullmatch(text) or datetime.fromisoformat(text))
+    except ValueError:
+        return False
+
+
+_PART_OF_A_DATE = re.compile(r"\d{4}(-(0[1-9]|1[0-2]))?")
+
+
+def _is_concept(value: Any) -> bool:
+    found = read_concept(value)
+    return bool(found.codings or found.text)
+
+
+def _is_code(value: Any) -> bool:
+    return bool(_state(value))
+
+
+def _are_objects(value: Any) -> bool:
+    return bool(objects(value))
+
+
+_MEANT: Mapping[str, Callable[[Any], bool]] = {  # the fields that are read, and whether a value of them says anything
+    **dict.fromkeys(("status", "clinicalStatus", "verificationStatus", "intent", "gender", "criticality"), _is_code),
+    **dict.fromkeys(("birthDate", "issued", "effectiveDateTime", "effectiveInstant", "authoredOn"), _is_date),
+    **dict.fromkeys(("onsetDateTime", "abatementDateTime", "performedDateTime", "occurrenceDateTime"), _is_date),
+    **dict.fromkeys(("recordedDate", "dateWritten"), _is_date),
+    **dict.fromkeys(("code", "substance", "medicationCodeableConcept", "valueCodeableConcept"), _is_concept),
+    **dict.fromkeys(("effectivePeriod", "performedPeriod", "onsetPeriod", "abatementPeriod"), _are_objects),
+    **dict.fromkeys(("component", "reaction", "medicationReference", "contained", "result"), _are_objects),
+    **dict.fromkeys(("conclusion", "valueString"), lambda value: bool(_text(value))),
+    **dict.fromkeys(("subject", "patient"), lambda value: bool(_text(value) or objects(value))),
+}
+
+
+def _says_nothing(value: Any) -> bool:
+    """Is it empty, through and through?"""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return value in _EMPTY if inner is None else all(map(_says_nothing, inner))
+
+
+def unreadable(resource: Json) -> tuple[str, ...]:
+    """The fields of a resource that were sent and make no sense. An empty one counts as not sent."""
+    sent = [name for name, value in resource.items() if name in _MEANT and not _says_nothing(value)]
+    fields = [name for name in sent if not _MEANT[name](resource[name])]
+    for name in ("reasonCode", "reason", "note"):  # words as well as objects
+        if resource.get(name) not in _EMPTY and not _text(resource[name]) and not objects(resource[name]):
+            fields.append(name)
+    if "valueQuantity" in resource and _quantity(resource["valueQuantity"]) is None:
+        fields.append("valueQuantity.value" if objects(resource["valueQuantity"]) else "valueQuantity")
+    return tuple(fields)
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -229,20 +293,60 @@ def _patient(call: HookCall, unused: list[Unused]) -> ChartPatient | Missing:
         why = "is not the patient of this call" if identifier else "has no id and cannot be matched to this call"
         unused.append(Unused("Patient", "the Patient resource", why, "other patient"))
         return Missing(Why.UNUSABLE, f"the Patient resource {why}")
+    unused += [_defect(_ref(resource), "Patient", name) for name in unreadable(resource)]
     return ChartPatient(
         ref=_ref(resource),
-        birth_date=_text(resource.get("birthDate")),
-        gender=_text(resource.get("gender")).lower(),
+        birth_date=_text_or_mark(resource.get("birthDate")),
+        gender=_text_or_mark(resource.get("gender")).lower(),
         raw=resource,
     )
 
 
+def _text_or_mark(value: Any) -> str:
+    """A text; "?" for a value that is none, so that it does not look like one that was not sent."""
+    return _text(value) or ("" if value in _EMPTY else "?")
+
+
+def _defects_of(event: ChartEvent, resource: Json, *, own: bool) -> Iterator[Unused]:
+    """What of an entry of the record cannot be read; of one that is not this patient's, whose it is alone."""
+    kind = event.resource_type
+    if not own:
+        yield from (_defect(event.ref, kind, name) for name in unreadable(resource) if name in ("subject", "patient"))
+        return
+    nameless = not event.code.words and not event.code.codings and kind != "DiagnosticReport"
+    if nameless:
+        what, name = event.ref or f"an entry of type {kind}", "substance" if "substance" in resource else "code"
+        yield Unused(event.ref, what, f"does not say what it is about: {name} cannot be read", _NAMELESS[kind])
+    for name in unreadable(resource):
+        if not nameless or name not in ("code", "substance"):
+            yield _defect(event.ref, kind, name)
+
+
+_NAMELESS = {kind: "nameless" if kind == "AllergyIntolerance" else "unreadable" for kind in EVENT_KEYS}
+
+
+def _defect(ref: str, kind: str, name: str) -> Unused:
+    return Unused(ref, ref or f"an entry of type {kind}", f"has a field that cannot be read: {name}", "unreadable")
+
+
 def _subject(resource: Json) -> str:
-    """Bare id of the patient meant; "?" for a subject that is no patient reference (a group, an identifier alone)."""
-    subject = resource.get("subject", resource.get("patient"))
-    reference = subject.get("reference") if isinstance(subject, dict) else None
+    """Bare id of the patient meant, "" where none is named.
+
+    "?" for what is no reference to a patient: a group, an identifier alone, something unreadable, two that differ.
+    """
+    named = {found for name in ("subject", "patient") if (found := _patient_meant(resource.get(name)))}
+    return named.pop() if len(named) == 1 else "?" if named else ""
+
+
+def _patient_meant(value: Any) -> str:
+    given = value[0] if isinstance(value, list) and len(value) == 1 else value
+    if given in _EMPTY:
+        return ""
+    reference = given.get("reference") if isinstance(given, dict) else given
+    if reference in _EMPTY and isinstance(given, dict):
+        return "?" if given.get("identifier") else ""
     if not isinstance(reference, str):
-        return "?" if isinstance(subject, dict) and subject.get("identifier") else ""
+        return "?"
     kind, _, identifier = reference.rpartition("/")
     if kind == "Patient":
         return identifier
@@ -281,6 +385,10 @@ class FhirObservation:
     @property
     def name(self) -> str:  # noqa: D102
         return " ".join(read_concept(self.raw.get("code")).words[:1])
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:  # noqa: D102
+        return unreadable(self.raw)
 
     @property
     def effective(self) -> str:  # noqa: D102
@@ -536,7 +644,7 @@ class FhirOrder:
     def reasons(self) -> tuple[Concept, ...]:  # noqa: D102
         resource = self.raw
         given = resource.get("reasonCode") or resource.get("reason") or resource.get("reasonCodeableConcept")
-        return tuple(map(read_concept, objects(given)))
+        return tuple(map(read_concept, objects(given) or _texts(given)))
 
     @property
     def notes(self) -> tuple[str, ...]:  # noqa: D102
@@ -550,6 +658,10 @@ class FhirOrder:
     @property
     def authored(self) -> str:  # noqa: D102
         return _text(self.raw.get("authoredOn")) or _text(self.raw.get("dateWritten"))
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:  # noqa: D102
+        return unreadable(self.raw)
 
     @property
     def replaces(self) -> str:  # noqa: D102

@@ -103,7 +103,7 @@ class Prefetch:
     """What the client sent beside the context: resources by key, and for every published key why it is missing."""
 
     patient: Json | Missing
-    resources: tuple[Json, ...]  # everything but the Patient and Medications
+    resources: tuple[Json, ...]  # everything but the Patient of the call and Medications
     gaps: Mapping[str, Missing | None]  # published key -> None when data came
     incomplete: frozenset[str] = frozenset()  # keys whose Bundle had a next page
     unreadable: tuple[tuple[str, str], ...] = ()  # (known key, what of its value is no FHIR data)
@@ -218,14 +218,15 @@ def read_call(
     medications: dict[str, Json] = {}
     orders, drafts = _orders_of(service.hook, context, medications)
     count = len(orders) + len(drafts)
-    prefetch = _read_prefetch(envelope.prefetch or {}, prefetch_keys, medications)
+    patient_id = bare_id(context.patientId.strip())
+    prefetch = _read_prefetch(envelope.prefetch or {}, prefetch_keys, medications, patient_id)
     if count + len(prefetch.resources) > max_entries:
         raise TooLarge(f"more than {max_entries} Bundle entries; narrow the prefetch queries", "prefetch")
     return HookCall(
         service=service,
         hook_instance=envelope.hookInstance,
         user_id=context.userId,
-        patient_id=bare_id(context.patientId.strip()),
+        patient_id=patient_id,
         encounter_id=context.encounterId,
         fhir_server=envelope.fhirServer,
         orders=tuple(orders),
@@ -390,17 +391,19 @@ def _entries(bundle: Json, path: str, medications: dict[str, Json]) -> Iterator[
 # Prefetch: five states that are kept apart
 
 
-def _read_prefetch(values: Json, prefetch_keys: Mapping[str, str], medications: dict[str, Json]) -> Prefetch:
+def _read_prefetch(
+    values: Json, prefetch_keys: Mapping[str, str], medications: dict[str, Json], patient_id: str
+) -> Prefetch:
     reader = _PrefetchReader(medications)
     for key, value in values.items():
         reader.read(prefetch_keys.get(key, key), value)
     gaps: dict[str, Missing | None] = {
         key: None if key in reader.with_data else reader.gaps.get(key, Missing(Why.NOT_SENT)) for key in PUBLISHED_KEYS
     }
-    patient: Json | Missing = reader.patients[0] if reader.patients else gaps["patient"] or Missing(Why.NOT_SENT)
+    patient = reader.patient(patient_id) or gaps["patient"] or Missing(Why.NOT_SENT)
     return Prefetch(
         patient=patient,
-        resources=tuple(reader.resources),
+        resources=(*reader.resources, *reader.patients_beside(patient)),
         gaps=gaps,
         incomplete=frozenset(reader.incomplete),
         unreadable=tuple(reader.unreadable),
@@ -424,7 +427,7 @@ def with_answers(call: HookCall, answers: Mapping[str, Json | Missing]) -> HookC
         gaps[key] = Missing(Why.FETCH_FAILED, gap.detail) if gap and gap.why is Why.NOT_SENT else gap
     patient = given.patient
     if isinstance(patient, Missing) and "patient" in answers:
-        patient = reader.patients[0] if reader.patients else gaps["patient"] or patient
+        patient = reader.patient(call.patient_id) or gaps["patient"] or patient
     prefetch = Prefetch(
         patient=patient,
         resources=(*given.resources, *reader.resources),
@@ -459,6 +462,16 @@ class _PrefetchReader:
         self.gaps: dict[str, Missing] = {}
         self.incomplete: set[str] = set()
         self.unreadable: list[tuple[str, str]] = []
+
+    def patient(self, patient_id: str) -> Json | None:
+        """The Patient that the call is about, else any that came in its place."""
+        ours = (patient for patient in self.patients if str(patient.get("id")) == patient_id)
+        return next(iter((*ours, *self.patients)), None)
+
+    def patients_beside(self, patient: Json | Missing) -> Iterator[Json]:
+        """Patients of another id than the one taken."""
+        if not isinstance(patient, Missing):
+            yield from (other for other in self.patients if other.get("id") != patient.get("id"))
 
     def read(self, key: str, value: Any) -> None:
         keys = OBSERVATION_GROUPS if key == ALL_OBSERVATIONS else (key,) if key in PUBLISHED_KEYS else ()

@@ -128,7 +128,7 @@ def _of_others(facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
         only.product.drug if only else "",
         Indicator.WARNING,
         f"{only.label if only else 'CMV therapy'}: data of another patient was sent and not used",
-        *(f"{_upper(entry.what)} {entry.why}." for entry in strange),
+        *(entry.said for entry in strange),
         rules=("data/patient",),
     )
 
@@ -137,6 +137,7 @@ def check(case: Case) -> Iterator[Finding]:
     """Findings of topic dataQuality about one order and what its checks need."""
     order, facts, knowledge = case.order, case.facts, case.knowledge
     drug = order.product.drug
+    yield from _unreadable(order, facts, knowledge)
     if isinstance(order.regimen, Unread):
         yield _finding(
             knowledge,
@@ -267,18 +268,30 @@ def _not_seen(order: Order, kidney: Kidney, facts: Facts, knowledge: Knowledge) 
         )
 
 
+def _unreadable(order: Order, facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
+    """Resources, or fields of them, that cannot be read. A warning where nobody can tell which drug they are about."""
+    entries = sorted(
+        (entry for entry in facts.unused if entry.kind in ("nameless", "unreadable", "imprecise")),
+        key=lambda entry: entry.kind != "nameless",
+    )
+    if entries:
+        first, more = entries[0], len(entries) - _SHOWN
+        yield _finding(
+            knowledge,
+            order.chart,
+            order.product.drug,
+            Indicator.WARNING if first.kind == "nameless" else Indicator.INFO,
+            f"{order.label}: {first.what} {first.why}",
+            *dict.fromkeys(entry.said for entry in entries[:_SHOWN]),
+            *([f"{more} more like these."] if more > 0 else []),
+        )
+
+
+_SHOWN = 12  # lines; a record of another shape altogether must not fill pages
+
+
 def _unusable(order: Order, kidney: Kidney, facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
     """What was sent and not used: shown when the record might read otherwise with it."""
-    for entry in facts.unused:
-        if entry.kind in ("imprecise", "unreadable"):
-            yield _finding(
-                knowledge,
-                order.chart,
-                order.product.drug,
-                Indicator.INFO,
-                f"{order.label}: {entry.what} {entry.why}"[:130],
-                f"{_upper(entry.what)} {entry.why}.",
-            )
     for analyte in _CALCULATED_FROM:
         if kidney.dialysis and analyte != "weight":
             continue  # on dialysis no clearance is asked for
@@ -298,7 +311,7 @@ def _unusable(order: Order, kidney: Kidney, facts: Facts, knowledge: Knowledge) 
                 order.product.drug,
                 Indicator.WARNING if vital else Indicator.INFO,
                 f"{order.label}: {knowledge.codes.analytes[analyte].name} sent could not be used",
-                *(f"{_upper(entry.what)} {entry.why}." for entry in shown),
+                *(entry.said for entry in shown),
                 *used,
             )
 
