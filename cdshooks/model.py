@@ -264,6 +264,10 @@ class ChartObservation(Protocol):
         """The components."""
 
     @property
+    def parts(self) -> tuple["ChartObservation", ...]:
+        """The components as results of their own, with what the whole says of patient, time and state."""
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Free text."""
 

@@ -305,3 +305,20 @@ def test_the_chart_of_a_patient_with_the_therapy_of_another_says_so_and_names_no
     (card,) = answer["cards"]
     assert "another patient" in card["summary"]
     assert "anciclovir" not in str(card)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# A panel
+
+
+@pytest.mark.parametrize(("count", "topics"), [(0.3, {"toxicity"}), (3.2, set())])
+def test_a_component_of_a_panel_is_a_result(count: float, topics: set[str], client_on: ClientOn) -> None:
+    body = request()
+    whole = resource_at(body, PLACES["Observation/anc"])
+    part = {"code": whole["code"], "valueQuantity": {"value": count, "unit": "10*3/uL"}}
+    panel = {"code": {"coding": [{"system": LOINC, "code": "58410-2", "display": "CBC panel"}]}, "component": [part]}
+    body["prefetch"]["counts"]["entry"][0]["resource"] = {
+        k: v for k, v in whole.items() if k != "valueQuantity"
+    } | panel
+    answer = client_on(TODAY).post("/cds-services/cmv-order-sign", json=body).get_json()
+    assert {card["source"]["topic"]["code"] for card in answer["cards"]} == topics

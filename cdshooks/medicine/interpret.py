@@ -335,6 +335,9 @@ def _results(
             nameless.append(observation)
             continue
         no_numbers.append(observation)
+        for part in observation.parts:
+            if of_part := codes.analyte(part.code):
+                found[of_part[0].key].append((part, of_part[1]))
         if tests := in_words.keys() & named or (codes.test_named(observation.name) if not named else set()):
             for key in tests:
                 in_words[key].append(observation)

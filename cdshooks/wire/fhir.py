@@ -357,6 +357,12 @@ def _patient_meant(value: Any) -> str:
 _PEOPLE = ("Practitioner", "Patient/", "RelatedPerson/")  # who took or read it, not which laboratory measured it
 
 
+_OF_THE_WHOLE = (  # what holds for the components of an Observation as well
+    *("resourceType", "id", "status", "subject", "patient", "issued", "specimen", "performer"),
+    *("effectiveDateTime", "effectiveInstant", "effectivePeriod"),
+)
+
+
 class FhirObservation:
     """A `ChartObservation` of any release: subject and codes are read at once, the rest when asked for."""
 
@@ -441,6 +447,11 @@ class FhirObservation:
             )
             for part in objects(self.raw.get("component"))
         )
+
+    @property
+    def parts(self) -> tuple["FhirObservation", ...]:  # noqa: D102
+        whole = {name: self.raw[name] for name in _OF_THE_WHOLE if name in self.raw}
+        return tuple(FhirObservation(part | whole) for part in objects(self.raw.get("component")))
 
     @property
     def notes(self) -> tuple[str, ...]:  # noqa: D102
