@@ -348,6 +348,7 @@ class Chart:
     event_gaps: Mapping[str, Missing | None]  # conditions, procedures, allergies, reports
     incomplete: frozenset[str]  # keys whose Bundle had a next page
     unused: tuple[Unused, ...]
+    selection_lost: bool = False  # at order-select: the selections name nothing that was sent
 
 
 # --------------------------------------------------------------------------------------------------------------------

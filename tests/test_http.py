@@ -627,7 +627,7 @@ def test_knowledge_is_data_or_a_page(client: FlaskClient, knowledge: Knowledge) 
 def test_openapi_describes_every_path_and_no_other(make: Make) -> None:
     app = make()
     described = app.test_client().get("/openapi.json").get_json()
-    served = {rule.rule for rule in app.url_map.iter_rules()} - {"/", "/static/<path:filename>", "/assets/plotly.js"}
+    served = {rule.rule for rule in app.url_map.iter_rules()} - {"/static/<path:filename>", "/assets/plotly.js"}
     expected = {path for path in served if "<" not in path}
     for service in SERVICES:
         expected |= {f"/cds-services/{service.id}", f"/cds-services/{service.id}/feedback"}

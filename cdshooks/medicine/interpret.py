@@ -63,6 +63,10 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, *, 
         if names := [name for name in entry.unreadable if name.startswith("medication") and not entry.drug.words]:
             why = f"does not say what is ordered: {names[0]} cannot be read"
             refused.append((entry, "", "An order", why))
+    context = tuple(_orders(filter(is_order, chart.drafts), chart, knowledge, zone, [], draft=True))
+    if chart.selection_lost:
+        why = "is not selected, and what is selected was not sent"
+        refused += [(order.chart, order.product.drug, order.label, why) for order in context]
     listed = chart.medications if not isinstance(chart.medications, Missing) else ()
     # an order that the call itself judges, or ends, is not on the list besides
     known = {order.chart.ref for order in judged if order.chart.ref}
@@ -86,7 +90,7 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, *, 
         today=today,
         refused=tuple(refused),
         incomplete=chart.incomplete,
-        context=(*_orders(filter(is_order, chart.drafts), chart, knowledge, zone, [], draft=True), *active),
+        context=(*context, *active),
         problem_gaps=chart.event_gaps,
     )
     if not judged and not whole:

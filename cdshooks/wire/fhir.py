@@ -80,6 +80,7 @@ def read_chart(call: HookCall, release: str = "auto") -> Chart:
         event_gaps={key: gaps[key] for key in EVENT_KEYS.values()},
         incomplete=call.prefetch.incomplete,
         unused=tuple(unused),
+        selection_lost=call.selection_lost,
     )
 
 
