@@ -734,6 +734,12 @@ def test_several_entries_keep_their_order() -> None:
     assert [entry.card for entry in feedback(*({"card": c, "outcome": "accepted"} for c in "abc"))] == ["a", "b", "c"]
 
 
+NO_MOMENTS: tuple[Any, ...] = (
+    *("soon", "2026-11-21", "21.11.2026 10:00", "2026-13-01T10:00:00Z"),
+    *(1763719200, True, []),
+)
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -753,7 +759,7 @@ def test_several_entries_keep_their_order() -> None:
         ),
         *(
             ({"feedback": [{"outcome": "accepted", "outcomeTimestamp": when}]}, "feedback.0.outcomeTimestamp")
-            for when in ("soon", 1763719200, True, [], "2026-11-21", "21.11.2026 10:00", "2026-13-01T10:00:00Z")
+            for when in NO_MOMENTS
         ),
         ([], ""),
         (7, ""),
