@@ -178,6 +178,10 @@ class ChartOrder(Protocol):
         """FHIR date text."""
 
     @property
+    def unreadable(self) -> tuple[str, ...]:
+        """Fields that were sent and make no sense; for the dosage see there."""
+
+    @property
     def replaces(self) -> str:
         """`MedicationRequest/12` of the order that this one takes the place of, "" if none is named."""
 
@@ -252,8 +256,16 @@ class ChartObservation(Protocol):
         """What was looked at, with displays and text."""
 
     @property
+    def unreadable(self) -> tuple[str, ...]:
+        """Fields that were sent and make no sense."""
+
+    @property
     def components(self) -> tuple[ChartComponent, ...]:
         """The components."""
+
+    @property
+    def parts(self) -> tuple["ChartObservation", ...]:
+        """The components as results of their own, with what the whole says of patient, time and state."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -306,9 +318,17 @@ class Unused:
     ref: str
     what: str
     why: str
-    kind: str  # unreadable, other patient, withdrawn, future, unit, implausible, undated, bound, imprecise, excluded
+    kind: (
+        str  # unreadable, nameless, other patient, withdrawn, future, unit, implausible, undated, bound, imprecise ...
+    )
     analyte: str = ""
     on: str = ""  # ISO date of a result, "" if unknown
+
+    @property
+    def said(self) -> str:
+        """A sentence that names the resource."""
+        named = "" if not self.ref or self.ref in self.what else f" ({self.ref})"
+        return f"{self.what[:1].upper()}{self.what[1:]}{named} {self.why}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +348,7 @@ class Chart:
     event_gaps: Mapping[str, Missing | None]  # conditions, procedures, allergies, reports
     incomplete: frozenset[str]  # keys whose Bundle had a next page
     unused: tuple[Unused, ...]
+    selection_lost: bool = False  # at order-select: the selections name nothing that was sent
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -442,6 +463,7 @@ class Lab:
     remark: str = ""  # "preliminary", "stated by the patient"
     specimen: str = ""  # in words, where it is given
     laboratory: str = ""
+    rivals: tuple["Lab", ...] = ()  # results that are neither older nor newer and say something else
 
 
 @dataclass(frozen=True, slots=True)
@@ -466,6 +488,7 @@ class Said:
     on: date
     ref: str
     remark: str = ""
+    rivals: tuple["Said", ...] = ()  # as for a `Lab`
 
 
 class Words(Protocol):
@@ -473,6 +496,13 @@ class Words(Protocol):
 
     def newest(self) -> Said | Missing:
         """The newest usable result, or why there is none."""
+
+    @property
+    def in_doubt(self) -> Said | None:
+        """As for `Results`."""
+
+    def otherwise(self) -> "Words":
+        """As for `Results`."""
 
     @property
     def unused(self) -> tuple[Unused, ...]:
@@ -623,6 +653,13 @@ class Results(Protocol):
     def met(self) -> tuple[Unused, ...]:
         """What was not used of the results that some check has looked at so far; looks at no further one."""
 
+    @property
+    def in_doubt(self) -> Lab | None:
+        """The newest result, where somebody has looked at it and it has rivals."""
+
+    def otherwise(self) -> "Results":
+        """The same results; of those that contradict each other the more favourable one counts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -653,6 +690,20 @@ class Facts:
     reported: Mapping[str, date] = field(default_factory=dict)  # tests that a report names, with its latest day
     refused: tuple[tuple[ChartOrder, str, str, str], ...] = ()  # (order, drug, what it is called, why not judged)
     not_for_cmv: tuple[tuple[Prescription, Intent], ...] = ()  # judged orders of other drugs whose words treat CMV
+
+    def in_doubt(self) -> tuple[Lab | Said, ...]:
+        """The newest results that some check has looked at and others contradict."""
+        numbers = (results.in_doubt for results in self.results.values())
+        words = (results.in_doubt for results in self.words.values())
+        return tuple(found for found in (*numbers, *words) if found)
+
+    def otherwise(self) -> "Facts":
+        """The same facts, read more favourably where results contradict each other."""
+        return replace(
+            self,
+            results={key: results.otherwise() for key, results in self.results.items()},
+            words={key: words.otherwise() for key, words in self.words.items()},
+        )
 
     def newest(self, analyte: str) -> Lab | Missing:
         """The newest usable result of an analyte, or why there is none."""

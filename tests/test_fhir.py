@@ -276,7 +276,16 @@ def test_an_order_not_to_give_a_drug_is_known_by_its_intent() -> None:
         ({"subject": {"reference": "https://ehr.example.org/r4/Group/g-1"}}, "?"),
         ({"subject": {"identifier": {"value": "mrn"}}}, "?"),
         ({"subject": {"display": "somebody"}}, ""),
-        ({"subject": "Patient/pat-1"}, ""),
+        ({"subject": "Patient/pat-1"}, "pat-1"),
+        ({"subject": [{"reference": "Patient/pat-1"}]}, "pat-1"),
+        ({"subject": [{"reference": "Patient/pat-1"}, {"reference": "Patient/pat-1"}]}, "?"),
+        ({"subject": 5}, "?"),
+        ({"subject": {"reference": 5}}, "?"),
+        ({"subject": None, "patient": {"reference": "Patient/pat-1"}}, "pat-1"),
+        ({"subject": {"reference": "Patient/pat-1"}, "patient": {"reference": "pat-1"}}, "pat-1"),
+        ({"subject": {"reference": "Patient/pat-1"}, "patient": {"reference": "Patient/pat-2"}}, "?"),
+        ({"subject": {"reference": "#pat-1"}}, "#pat-1"),
+        ({"subject": {"reference": ""}}, ""),
         ({}, ""),
     ],
 )
@@ -777,3 +786,43 @@ def test_every_broken_field_is_named_once() -> None:
 @pytest.mark.parametrize("change", [{"id": "not an id!"}, {"issued": "x"}, {"subject": 7}, {"effectiveDateTime": "y"}])
 def test_fields_on_which_no_verdict_rests_are_left_to_their_readers(change: Json) -> None:
     assert violations(RESULT | change, "R4") == ()
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Versions of one result
+
+
+def version(value: float, **fields: Any) -> Json:
+    return {"resourceType": "Observation", "id": "o1", "valueQuantity": {"value": value}, **fields}
+
+
+def results_of(sent: list[Json]) -> list[Any]:
+    searchset = {"resourceType": "Bundle", "entry": [{"resource": resource} for resource in sent]}
+    return [observation.raw for observation in chart(kidney=searchset).observations]
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        ({"status": "final"}, {"status": "corrected"}),
+        ({"status": "preliminary"}, {"status": "final"}),
+        ({"status": "final"}, {"status": "entered-in-error"}),
+        ({"meta": {"versionId": "9"}, "status": "corrected"}, {"meta": {"versionId": "10"}, "status": "final"}),
+        ({"meta": {"lastUpdated": "2026-11-20T10:00:00+02:00"}}, {"meta": {"lastUpdated": "2026-11-20T09:00:00Z"}}),
+    ],
+)
+def test_of_the_versions_of_one_result_the_latest_counts(older: Json, newer: Json, backwards: bool) -> None:
+    sent = [version(2.2, **older), version(0.9, **newer)]
+    found = results_of([*sent[::-1], *sent] if backwards else [*sent, *sent[::-1]])
+    assert found == [sent[1]]
+
+
+def test_versions_that_nothing_puts_in_order_all_stay() -> None:
+    sent = [version(2.2, status="final"), version(0.9, status="final"), version(2.2, status="final")]
+    assert results_of(sent) == sent[:2]
+
+
+def test_equal_results_without_an_id_are_one() -> None:
+    result = {"resourceType": "Observation", "valueQuantity": {"value": 1}}
+    assert results_of([result, dict(result)]) == [result]

@@ -176,6 +176,9 @@ def test_a_context_that_is_absent() -> None:
     ("hook", "name", "value", "field"),
     [
         ("order-sign", "draftOrders", [], "context.draftOrders"),
+        ("order-sign", "draftOrders", None, "context.draftOrders"),
+        ("order-select", "selections", None, "context.selections"),
+        ("medication-prescribe", "medications", None, "context.medications"),
         ("order-sign", "draftOrders", "x", "context.draftOrders"),
         ("order-sign", "draftOrders", resource("Patient"), "context.draftOrders"),
         ("order-sign", "draftOrders", {"entry": "x"}, "context.draftOrders.entry"),
@@ -352,7 +355,32 @@ def test_a_selection_with_or_without_type_names_the_order(selection: str) -> Non
     assert (ids(call.orders), ids(call.drafts)) == (["a"], ["b"])
 
 
-@pytest.mark.parametrize("selections", [[], None, ["MedicationRequest/z"], [""]])
+@pytest.mark.parametrize(
+    ("selections", "lost"),
+    [
+        (["MedicationRequest/a"], False),
+        (["ServiceRequest/a"], False),
+        (["urn:uuid:7"], False),
+        (["MedicationRequest/a", "MedicationRequest/z"], False),
+        (["MedicationRequest/z"], True),
+        (["DeviceRequest/a"], True),
+        ([""], False),
+        ([], False),
+    ],
+)
+def test_a_selection_that_names_nothing_is_noticed(selections: list[str], lost: bool) -> None:
+    drafts = bundle(order("a"), resource("ServiceRequest") | {"id": "a"})
+    drafts["entry"].append({"fullUrl": "urn:uuid:7", "resource": order("b")})
+    assert read(request("order-select", draftOrders=drafts, selections=selections)).selection_lost is lost
+
+
+def test_a_selection_may_name_the_full_url_of_an_entry() -> None:
+    without_id = {name: value for name, value in order("b").items() if name != "id"}
+    drafts = {"resourceType": "Bundle", "entry": [{"fullUrl": "urn:uuid:7", "resource": without_id}]}
+    assert read(request("order-select", draftOrders=drafts, selections=["urn:uuid:7"])).orders == (without_id,)
+
+
+@pytest.mark.parametrize("selections", [[], ["MedicationRequest/z"], [""], ["ServiceRequest/a"]])
 def test_without_a_selection_every_draft_is_context(selections: Any) -> None:
     call = read(request("order-select", draftOrders=bundle(order("a")), selections=selections))
     assert (call.orders, ids(call.drafts)) == ((), ["a"])
@@ -405,7 +433,7 @@ def test_drafts_in_any_form_are_found(value: Json) -> None:
     assert ids(read(request(draftOrders=value)).orders) == ["draft-1"]
 
 
-@pytest.mark.parametrize("value", [None, {}, {"resourceType": "Bundle"}, bundle() | {"entry": None}, bundle()])
+@pytest.mark.parametrize("value", [{}, {"resourceType": "Bundle"}, bundle() | {"entry": None}, bundle()])
 def test_an_empty_bundle_of_drafts_is_nothing_to_judge(value: Any) -> None:
     assert read(request(draftOrders=value)).orders == ()
 
@@ -642,7 +670,7 @@ def test_an_accepted_card() -> None:
         {
             "card": "c-1",
             "outcome": "accepted",
-            "acceptedSuggestions": [{"id": "s-1"}, {"id": 7}, {}],
+            "acceptedSuggestions": [{"id": "s-1"}, {"id": None}, {}],
             "outcomeTimestamp": "2026-11-21T10:00:00Z",
         }
     )
@@ -675,7 +703,7 @@ def test_an_overridden_card_in_every_vendors_form(override: Json) -> None:
         ({"overrideReason": {"reason": {"coding": [{"code": "a"}, {"code": "b"}], "text": "t"}}}, 2, ""),
         ({"overrideReason": {"reason": [{"code": "a"}, {"code": "b"}]}}, 2, ""),
         ({"overrideReasons": [{"extension": {"com.example.reason": "x"}}]}, 0, ""),
-        ({"overrideReasons": [{"reason": {"code": 7, "display": "seven"}}]}, 1, ""),
+        ({"overrideReasons": [{"reason": {"code": None, "display": "seven"}}]}, 1, ""),
     ],
 )
 def test_parts_of_an_override_may_be_absent(override: Json, reasons: int, comment: str) -> None:
@@ -683,20 +711,33 @@ def test_parts_of_an_override_may_be_absent(override: Json, reasons: int, commen
     assert (len(entry.reasons), entry.comment) == (reasons, comment)
 
 
-@pytest.mark.parametrize("entry", [{}, {"card": None}, {"card": 7}, {"card": "", "extra": 1}])
+@pytest.mark.parametrize(
+    "when", ["", None, "2026-11-21T10:00:00Z", "2026-11-21T10:00:00.123+01:00", "2026-11-21T10:00"]
+)
+def test_when_it_became_of_a_card_in_every_form(when: str | None) -> None:
+    assert feedback({"outcome": "accepted", "outcomeTimestamp": when})[0].at == (when or "")
+
+
+@pytest.mark.parametrize("entry", [{}, {"card": None}, {"card": "", "extra": 1}])
 def test_an_entry_without_a_card_is_read_all_the_same(entry: Json) -> None:
     assert feedback({"outcome": "accepted"} | entry)[0].card == ""
 
 
 def test_nothing_of_an_entry_is_more_than_a_database_takes() -> None:
     reason = {"reason": {"code": "a\0", "system": "\0", "display": "\0"}, "userComment": "b\0c"}
-    (entry,) = feedback({"card": "c\0", "outcome": "overridden", "outcomeTimestamp": "\0", "overrideReason": reason})
+    (entry,) = feedback({"card": "c\0", "outcome": "overridden", "overrideReason": reason})
     assert "\\x00" not in repr(entry)
     assert entry.comment == "b\ufffdc"
 
 
 def test_several_entries_keep_their_order() -> None:
     assert [entry.card for entry in feedback(*({"card": c, "outcome": "accepted"} for c in "abc"))] == ["a", "b", "c"]
+
+
+NO_MOMENTS: tuple[Any, ...] = (
+    *("soon", "2026-11-21", "21.11.2026 10:00", "2026-13-01T10:00:00Z"),
+    *(1763719200, True, []),
+)
 
 
 @pytest.mark.parametrize(
@@ -710,6 +751,16 @@ def test_several_entries_keep_their_order() -> None:
         ({"feedback": [{"outcome": "accepted"}, {"outcome": "ignored"}]}, "feedback.1.outcome"),
         ({"feedback": [{"outcome": "accepted", "acceptedSuggestions": "s"}]}, "feedback.0.acceptedSuggestions"),
         ({"feedback": [{"outcome": "overridden", "overrideReason": "x"}]}, "feedback.0.overrideReason"),
+        ({"feedback": [{"outcome": "accepted", "card": 7}]}, "feedback.0.card"),
+        ({"feedback": [{"outcome": 7}]}, "feedback.0.outcome"),
+        (
+            {"feedback": [{"outcome": "accepted", "acceptedSuggestions": [{"id": 7}]}]},
+            "feedback.0.acceptedSuggestions.0.id",
+        ),
+        *(
+            ({"feedback": [{"outcome": "accepted", "outcomeTimestamp": when}]}, "feedback.0.outcomeTimestamp")
+            for when in NO_MOMENTS
+        ),
         ([], ""),
         (7, ""),
     ],

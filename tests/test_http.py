@@ -339,6 +339,14 @@ def test_a_body_over_the_limit_is_413(make: Make) -> None:
     assert_problem(post(client, body.ljust(limit + 1)), 413)
 
 
+def test_a_selection_of_something_not_sent_is_never_silent(client: FlaskClient) -> None:
+    body = order_sign() | {"hook": "order-select"}
+    for selection, topics in (("MedicationRequest/elsewhere", ["dataQuality"]), ("", [])):
+        body["context"]["selections"] = [selection] if selection else []
+        cards = post(client, body, "/cds-services/cmv-order-select").get_json()["cards"]
+        assert [card["source"]["topic"]["code"] for card in cards] == topics
+
+
 def test_too_many_entries_are_413(make: Make) -> None:
     assert_problem(post(make(limits=Limits(max_entries=3)).test_client(), order_sign()), 413)
 
@@ -627,7 +635,7 @@ def test_knowledge_is_data_or_a_page(client: FlaskClient, knowledge: Knowledge) 
 def test_openapi_describes_every_path_and_no_other(make: Make) -> None:
     app = make()
     described = app.test_client().get("/openapi.json").get_json()
-    served = {rule.rule for rule in app.url_map.iter_rules()} - {"/", "/static/<path:filename>", "/assets/plotly.js"}
+    served = {rule.rule for rule in app.url_map.iter_rules()} - {"/static/<path:filename>", "/assets/plotly.js"}
     expected = {path for path in served if "<" not in path} | {"/knowledge/rules/{rule}"}
     for service in SERVICES:
         expected |= {f"/cds-services/{service.id}", f"/cds-services/{service.id}/feedback"}

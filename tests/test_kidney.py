@@ -48,6 +48,13 @@ class Series:
     def met(self) -> tuple[Unused, ...]:
         return ()
 
+    @property
+    def in_doubt(self) -> None:
+        return None
+
+    def otherwise(self) -> "Series":
+        return self
+
 
 def lab(analyte: str, value: str, on: date | datetime = TODAY) -> Lab:
     day = on.date() if isinstance(on, datetime) else on

@@ -225,6 +225,13 @@ class Loads:
     def met(self) -> tuple[Unused, ...]:
         return self.unused
 
+    @property
+    def in_doubt(self) -> None:
+        return None
+
+    def otherwise(self) -> "Loads":
+        return self
+
 
 def load(value: str, days_ago: int, comparator: str = "") -> Lab:
     on = TODAY - timedelta(days=days_ago)

@@ -41,6 +41,8 @@ class Observed:
     interpretation: tuple[Concept, ...] = ()
     components: tuple[ChartComponent, ...] = ()
     notes: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    parts: tuple[Any, ...] = ()
     codes: tuple[tuple[str, str], ...] = ()
     raw: Mapping[str, Any] = field(default_factory=dict)
     reads: int = 0

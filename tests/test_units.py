@@ -51,7 +51,7 @@ def of_block(block: str, unit: str) -> Analyte | None:
 
 
 def test_the_table_is_whole() -> None:
-    assert len(ROWS) == 438
+    assert len(ROWS) == 574
     unused = {
         (row["concept"], row["canonical_unit"]) for row in ROWS if not of_block(row["concept"], row["canonical_unit"])
     }
@@ -237,9 +237,38 @@ def test_refused(analyte: str, unit: str, said: str) -> None:
 
 def test_a_logarithm_needs_a_unit_that_says_so() -> None:
     assert "the test is a logarithm" in reason("3.4", "IU/mL", analyte="cmv-viral-load", kind="log10-iu-per-ml")
-    assert "the test is no logarithm" in reason("3.4", "log IU/mL", analyte="cmv-viral-load", kind="iu-per-ml")
     assert result("3", "log IU/mL", analyte="cmv-viral-load", kind="log10-iu-per-ml") == 1000
     assert result("1.2", "mg/dL", kind="mass") == Decimal("1.2")
+
+
+@pytest.mark.parametrize("unit", ["log IU/mL", "Log10 IU/mL", "{Log_IU}/mL", "log10 [IU]/mL", "{Log}IU/mL", "lg IU/mL"])
+def test_a_unit_that_says_logarithm_is_believed_beside_the_code_of_the_plain_number(unit: str) -> None:
+    assert result("3", unit, analyte="cmv-viral-load", kind="iu-per-ml") == 1000
+
+
+def test_a_pure_number_needs_no_unit() -> None:
+    assert result("2.5", "", analyte="inr") == Decimal("2.5")
+    assert reason("2.5", "", analyte="upcr") == "no unit"
+
+
+THOUSANDS = """10*9/L x10(9)/L x10*9/L 10^9/L x10^9/L 10e9/L x10E9/L 10x9/L 10⁹/L ×10⁹/L 10**9/L G/L Gpt/l
+Giga/L GI/L /nL 10*3/uL x10(3)/mcL x10E3/uL 10^3/µL 10³/μL 10X3/MCL K/uL K/mcL K/cumm thou/uL thou/mm3
+Thousand/uL th/mm3 Tsd./µl 1000/mm³"""
+ONES = "/uL /mcL /mm3 /mm³ /cumm cells/mm3 cells/mm^3 cells/mcL cells/cumm {cells}/uL #/uL 10*6/L x10^6/L"
+
+
+@pytest.mark.parametrize("analyte", ["anc", "platelets", "wbc"])
+@pytest.mark.parametrize(
+    ("unit", "factor"), [(unit, 1) for unit in THOUSANDS.split()] + [(unit, Decimal("0.001")) for unit in ONES.split()]
+)
+def test_counts_as_laboratories_write_them(analyte: str, unit: str, factor: Decimal) -> None:
+    assert result("3", unit, analyte=analyte) == 3 * factor
+
+
+@pytest.mark.parametrize("unit", ["10*9", "109/L x", "x10/L", "10*9/mL", "10*12/L", "K", "10(9/L", "10^39/L"])
+def test_what_only_looks_like_a_count_is_refused(unit: str) -> None:
+    found = result("3", unit, analyte="anc")
+    assert isinstance(found, Refusal) or found != 3
 
 
 def test_an_absurd_logarithm_is_refused() -> None:

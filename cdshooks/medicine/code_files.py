@@ -39,6 +39,16 @@ class Plausible(Entry):
     low: Decimal
     high: Decimal
     basis: Annotated[str, Field(min_length=1)]
+    adult_low: Decimal | None = None
+
+
+class Contradictory(Entry):
+    """When two results of one moment contradict each other, and which of the two then counts (canonical unit)."""
+
+    factor: Annotated[Decimal, Field(gt=1)]
+    by: Annotated[Decimal, Field(gt=0)]
+    worse: Literal["low", "high"]
+    one_assay: StrictBool = False  # results of different specimens or laboratories are never compared
 
 
 class LabOrder(Entry):
@@ -55,6 +65,7 @@ class AnalyteEntry(Entry):
     unit: str
     group: Group
     plausible: Plausible
+    contradictory: Contradictory
     concept: str = ""
     kinds: frozenset[str] = frozenset()
     units: str = ""

@@ -21,6 +21,7 @@ from cdshooks.medicine.code_files import (
     AnalytesFile,
     CodeFiles,
     ConditionsFile,
+    Contradictory,
     Drug,
     LabOrder,
     Rows,
@@ -69,7 +70,7 @@ def normal_code(system: str, code: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Analyte:
-    """A result with a number; `lowest`..`highest` are the plausible values in `unit`.
+    """A result with a number; `lowest`..`highest` are the plausible values in `unit`, of an adult from `adult_lowest`.
 
     `excluded_kinds` and `remarks` give words by kind of code; `units` the known spellings of units, which stand in
     units.csv under `unit_block`.
@@ -81,7 +82,9 @@ class Analyte:
     group: str
     lowest: Decimal
     highest: Decimal
+    adult_lowest: Decimal
     basis: str
+    contradictory: Contradictory
     excluded_kinds: Mapping[str, str]
     remarks: Mapping[str, str]
     needs_exact: bool
@@ -591,7 +594,9 @@ def _analyte(key: str, entry: AnalyteEntry, units: Mapping[str, Mapping[str, Uni
         group=entry.group,
         lowest=entry.plausible.low,
         highest=entry.plausible.high,
+        adult_lowest=entry.plausible.low if entry.plausible.adult_low is None else entry.plausible.adult_low,
         basis=entry.plausible.basis,
+        contradictory=entry.contradictory,
         excluded_kinds=entry.excluded,
         remarks=entry.remarks,
         needs_exact=entry.needs_exact,

@@ -3,7 +3,7 @@
 Decides once, before any check: whose data it is, which results may be used, which is newest, and why one is missing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta, tzinfo
 from functools import lru_cache, partial
 
@@ -61,6 +61,14 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, *, 
             filter(is_order, chart.judged), chart, knowledge, zone, refused, draft=chart.hook != "medication-verify"
         )
     )
+    for entry in chart.judged:  # an order without a drug is none of ours; one whose drug makes no sense may be
+        if names := [name for name in entry.unreadable if name.startswith("medication") and not entry.drug.words]:
+            why = f"does not say what is ordered: {names[0]} cannot be read"
+            refused.append((entry, "", "An order", why))
+    context = tuple(_orders(filter(is_order, chart.drafts), chart, knowledge, zone, [], draft=True))
+    if chart.selection_lost:
+        why = "is not selected, and what is selected was not sent"
+        refused += [(order.chart, order.product.drug, order.label, why) for order in context]
     listed = chart.medications if not isinstance(chart.medications, Missing) else ()
     # an order that the call itself judges, or ends, is not on the list besides
     known = {order.chart.ref for order in judged if order.chart.ref}
@@ -68,7 +76,13 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, *, 
     others = [entry for entry in listed if entry.ref not in known or not entry.ref]
     states = {id(entry): _state_of(entry, knowledge, today, zone) for entry in others}
     running = [entry for entry in others if _is_ordered(entry, states[id(entry)])]
-    active = list(_orders(running, chart, knowledge, zone, refused, draft=False))
+    not_taken: list[tuple[ChartOrder, str, str, str]] = []
+    active = list(_orders(running, chart, knowledge, zone, not_taken, draft=False))
+    for entry, drug, label, why in not_taken:
+        if entry.subject in ("", chart.patient_id):
+            refused.append((entry, drug, label, why))
+        elif chart.hook == "patient-view":  # it would have been judged; what another patient takes is not said
+            refused.append((entry, "", "CMV antiviral", why))
     if chart.hook == "patient-view":
         judged, active = active, []
     facts = partial(
@@ -78,7 +92,7 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, *, 
         today=today,
         refused=tuple(refused),
         incomplete=chart.incomplete,
-        context=(*_orders(filter(is_order, chart.drafts), chart, knowledge, zone, [], draft=True), *active),
+        context=(*context, *active),
         problem_gaps=chart.event_gaps,
         not_for_cmv=tuple(_not_for_cmv(chart, knowledge, zone)),
     )
@@ -87,13 +101,19 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, *, 
         return facts(born=nothing, sex=nothing, orders=(), results={}, problems=(), unused=())
     unused = list(chart.unused)
     said = {id(entry) for entry, *_ in refused}  # these have a card of their own
-    unused += _of_strangers((entry for entry in others if id(entry) not in said), chart.patient_id)
+    unused += _of_strangers(
+        (entry for entry in others if id(entry) not in said), chart.patient_id, "the medication list"
+    )
+    drafts = [entry for entry in (*chart.judged, *chart.drafts) if id(entry) not in said]
+    unused += _of_strangers(drafts, chart.patient_id, "the drafts")
+    unused += _defects([*drafts, *others], chart.patient_id)
     no_numbers: list[ChartObservation] = []
-    results, words = _results(chart, knowledge, today, zone, unused, no_numbers)
+    born, sex = _person(chart.patient, today, zone, unused)
+    adult = _is_adult(born, knowledge, today)
+    results, words = _results(chart, knowledge, today, zone, unused, no_numbers, adult=adult)
     sent = frozenset(observation.ref for observation in no_numbers)
     genotypes = read_genotypes(no_numbers, chart.events, chart.patient_id, sent, knowledge, today, zone)
     problems = tuple(_problems(chart, knowledge, today, zone, unused))
-    born, sex = _person(chart.patient, today, zone, unused)
     assumed = None
     if any(order.intent.phase is None for order in judged):
         loads = [results[key] for key in results if key.startswith("cmv-viral-load")]
@@ -173,11 +193,23 @@ def _is_ordered(order: ChartOrder, state: OrderState | None) -> bool:
     return state is OrderState.RUNNING or (state is OrderState.PLANNED and order.intent != "plan")
 
 
-def _of_strangers(orders: Iterable[ChartOrder], patient_id: str) -> Iterable[Unused]:
+def _of_strangers(orders: Iterable[ChartOrder], patient_id: str, place: str) -> Iterable[Unused]:
     count = sum(order.subject not in ("", patient_id) for order in orders)
     if count:
         what = "1 entry" if count == 1 else f"{count} entries"
-        yield Unused("", f"{what} of the medication list", "of another patient; not used", "other patient")
+        yield Unused("", f"{what} of {place}", "of another patient; not used", "other patient")
+
+
+def _defects(orders: Iterable[ChartOrder], patient_id: str) -> Iterable[Unused]:
+    """What of this patient's orders cannot be read; the dosage is read elsewhere."""
+    for order in orders:
+        if order.subject not in ("", patient_id):
+            continue
+        what = f"{order.ref or 'an order'} ({order.place})"
+        if not order.drug.words and not order.drug.codings:
+            yield Unused(order.ref, what, "does not say what is ordered: the drug cannot be read", "nameless")
+        for name in order.unreadable:
+            yield Unused(order.ref, what, f"has a field that cannot be read: {name}", "unreadable")
 
 
 def _unseen(medications: tuple[ChartOrder, ...] | Missing) -> Missing | None:
@@ -278,6 +310,16 @@ def _person(
     return born, Missing(Why.NONE_ON_FILE)
 
 
+def _is_adult(born: date | Missing, knowledge: Knowledge, today: date) -> bool:
+    """Is the patient known to be of age, as for the kidney formula?"""
+    years = knowledge.kidney.adults_from_years
+    return not isinstance(born, Missing) and (born.year + years, born.month, born.day) <= (
+        today.year,
+        today.month,
+        today.day,
+    )
+
+
 # --------------------------------------------------------------------------------------------------------------------
 # Results
 
@@ -289,6 +331,8 @@ def _results(
     zone: tzinfo,
     unused: list[Unused],
     no_numbers: list[ChartObservation],
+    *,
+    adult: bool,
 ) -> tuple[dict[str, AnalyteResults], dict[str, TestResults]]:
     """This patient's results: those with a number by analyte, those in words by test.
 
@@ -298,10 +342,12 @@ def _results(
     found: dict[str, list[tuple[ChartObservation, str]]] = {key: [] for key in codes.analytes}
     in_words: dict[str, list[ChartObservation]] = {key: [] for key in codes.tests}
     strangers = 0
+    nameless: list[ChartObservation] = []
     meaning: dict[tuple[tuple[str, str], ...], tuple[Concept, tuple[Analyte, str] | None, frozenset[str]]] = {}
     for observation in chart.observations:
         if observation.subject not in ("", chart.patient_id):
             strangers += 1
+            unused += _subject_unread(observation)
             continue
         sent = observation.codes
         if sent not in meaning:  # the same few codes come again and again
@@ -311,8 +357,15 @@ def _results(
         concept, mapped, named = meaning[sent]
         if mapped:
             found[mapped[0].key].append((observation, mapped[1]))
+            unused += _defects_beside_the_result(observation)
+            continue
+        if not sent and not observation.name:
+            nameless.append(observation)
             continue
         no_numbers.append(observation)
+        for part in observation.parts:
+            if of_part := codes.analyte(part.code):
+                found[of_part[0].key].append((part, of_part[1]))
         if tests := in_words.keys() & named or (codes.test_named(observation.name) if not named else set()):
             for key in tests:
                 in_words[key].append(observation)
@@ -321,21 +374,55 @@ def _results(
     if strangers:
         what = "1 result" if strangers == 1 else f"{strangers} results"
         unused.append(Unused("", what, "of another patient in the data sent; not used", "other patient"))
+    for observation in nameless:
+        what = observation.ref or "a result without an id"
+        why = "does not say what was measured: code cannot be read"
+        unused.append(Unused(observation.ref, what, why, "unreadable"))
+    damaged = _damaged(chart, nameless)
     return (
         {
-            key: AnalyteResults(analyte, found[key], _state(analyte.group, chart), today, zone)
+            key: AnalyteResults(analyte, found[key], _state(analyte.group, chart, damaged), today, zone, adult=adult)
             for key, analyte in codes.analytes.items()
         },
         {
-            key: TestResults(test, in_words[key], _state(test.group, chart), today, zone)
+            key: TestResults(test, in_words[key], _state(test.group, chart, damaged), today, zone)
             for key, test in codes.tests.items()
         },
     )
 
 
-def _state(group: str, chart: Chart) -> Missing:
+def _subject_unread(observation: ChartObservation) -> Iterable[Unused]:
+    for name in observation.unreadable:
+        if name in ("subject", "patient"):
+            why = f"has a field that cannot be read: {name}"
+            yield Unused(observation.ref, observation.ref or "a result without an id", why, "unreadable")
+
+
+def _defects_beside_the_result(observation: ChartObservation) -> Iterable[Unused]:
+    """Fields of a result that cannot be read, but for those without which it is not used, and says so itself."""
+    for name in observation.unreadable:
+        if not name.startswith("value") and not (name.startswith("effective") and observation.effective):
+            yield Unused(
+                observation.ref,
+                observation.ref or "a result without an id",
+                f"has a field that cannot be read: {name}; it is used all the same",
+                "unreadable",
+            )
+
+
+def _damaged(chart: Chart, nameless: Sequence[ChartObservation]) -> Mapping[str, str]:
+    """The groups in which something was sent that may be any of their results, with what it is."""
+    if nameless:
+        return dict.fromkeys(chart.groups, "a result sent has no readable code")
+    keys = {entry.ref for entry in chart.unused if entry.kind == "unreadable"}
+    return {group: "an entry sent cannot be read" for group in chart.groups if keys & {group, "observations"}}
+
+
+def _state(group: str, chart: Chart, damaged: Mapping[str, str]) -> Missing:
     """Why there is nothing, when nothing came for an analyte or test of a group."""
     gap = chart.groups.get(group)
+    if group in damaged and (gap is None or gap.why is Why.NONE_ON_FILE):
+        return Missing(Why.UNUSABLE, damaged[group])
     if gap is None and group in chart.incomplete:
         return Missing(Why.NOT_SENT, "only the first page of results was sent")
     return gap or Missing(Why.NONE_ON_FILE)

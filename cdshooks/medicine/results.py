@@ -5,10 +5,13 @@ what is worth showing: an unusable result counts when it stands before the one t
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, tzinfo
 from decimal import Decimal
 from functools import partial
+from itertools import groupby
+from typing import TypeVar
 
 from cdshooks.medicine.codes import Analyte, Test
 from cdshooks.medicine.dates import day_of, is_partial, moment_of
@@ -20,6 +23,8 @@ UNCODED = "uncoded"  # kind of a result that is known by its name alone
 WITHDRAWN = frozenset({"entered-in-error", "cancelled"})
 _NO_RESULT_YET = frozenset({"registered", "specimen-in-process"})
 SETTLED = frozenset({"final", "amended", "corrected", "appended"})
+_RANKS = {"corrected": 2, "amended": 2, "preliminary": 0, "registered": 0}  # of the versions of one result; others: 1
+_FIRST = datetime(1, 1, 1, tzinfo=UTC)
 _LAST = datetime(9999, 12, 31, tzinfo=UTC)  # results without a date come first: they may be newer than any other
 
 
@@ -33,10 +38,16 @@ class AnalyteResults:
         state: Missing,
         today: date,
         zone: tzinfo,
+        *,
+        adult: bool = False,
+        favourable: bool = False,
     ) -> None:
-        """`observations` are this patient's, each with the kind of its code."""
+        """`observations` are this patient's, each with the kind of its code; `adult` when the patient is known to be.
+
+        Of results that contradict each other the worse one counts, or where `favourable` the better one.
+        """
         self._analyte, self._observations, self._state = analyte, observations, state
-        self._today, self._zone = today, zone
+        self._today, self._zone, self._adult, self._favourable = today, zone, adult, favourable
         self._used: list[Lab] = []
         self._unused: list[Unused] = []
         self._rest: Iterator[Lab] | None = None
@@ -71,43 +82,144 @@ class AnalyteResults:
         """What was not used of the results looked at so far."""
         return tuple(self._unused)
 
+    @property
+    def in_doubt(self) -> Lab | None:
+        """The newest result, where somebody has looked at it and it has rivals."""
+        return next((lab for lab in self._used[:1] if lab.rivals), None)
+
+    def otherwise(self) -> "AnalyteResults":
+        """The same results; of those that contradict each other the more favourable one counts."""
+        return AnalyteResults(
+            self._analyte,
+            self._observations,
+            self._state,
+            self._today,
+            self._zone,
+            adult=self._adult,
+            favourable=not self._favourable,
+        )
+
     def _reader(self) -> Iterator[Lab]:
         if self._rest is None:
             self._rest = self._read()
         return self._rest
 
     def _read(self) -> Iterator[Lab]:
-        ordered = sorted(self._observations, key=lambda pair: order_in_time(pair[0], self._zone), reverse=True)
-        for observation, kind in ordered:
-            lab = read_lab(observation, self._analyte, kind, self._today, self._zone)
-            if isinstance(lab, Unused):
-                self._unused.append(lab)
-            elif lab is not None:
-                yield lab
+        kinds = {id(observation): kind for observation, kind in self._observations}
+        for day in _days((observation for observation, _ in self._observations), self._zone):
+            usable: list[tuple[ChartObservation, Lab]] = []
+            for observation in day:
+                kind = kinds[id(observation)]
+                lab = read_lab(observation, self._analyte, kind, self._today, self._zone, adult=self._adult)
+                if isinstance(lab, Unused):
+                    self._unused.append(lab)
+                elif lab is not None:
+                    usable.append((observation, lab))
+            for beside in _unordered(usable, self._zone, self._are_comparable):
+                estimated = {key for key, kind in kinds.items() if kind in self._analyte.remarks}
+                yield self._one_of(_latest_versions(beside, estimated))
+
+    def _are_comparable(self, one: Lab, other: Lab) -> bool:
+        if not self._analyte.contradictory.one_assay:
+            return True
+        pairs = ((one.specimen, other.specimen), (one.laboratory, other.laboratory))
+        return all(not left or not right or left == right for left, right in pairs)
+
+    def _one_of(self, labs: Sequence[Lab]) -> Lab:
+        """The one that counts of results that cannot be put in order, with those that contradict it."""
+        highest = (self._analyte.contradictory.worse == "high") is not self._favourable
+        chosen = (max if highest else min)(labs, key=lambda lab: lab.value)
+        return replace(chosen, rivals=tuple(lab for lab in labs if self._contradict(chosen, lab)))
+
+    def _contradict(self, one: Lab, other: Lab) -> bool:
+        low, high = sorted((one, other), key=lambda lab: lab.value)
+        if ">" in low.comparator or "<" in high.comparator:
+            return False  # a bound that the other value keeps
+        limit = self._analyte.contradictory
+        return high.value - low.value >= limit.by and high.value >= limit.factor * low.value
 
 
-def order_in_time(observation: ChartObservation, zone: tzinfo) -> tuple[datetime, str, str]:
+Read = TypeVar("Read", Lab, Said)
+
+
+def _days(observations: Iterable[ChartObservation], zone: tzinfo) -> Iterator[Iterator[ChartObservation]]:
+    """The results day by day, newest first."""
+    keyed = sorted(((order_in_time(o, zone), o) for o in observations), key=lambda pair: pair[0], reverse=True)
+    for _, day in groupby(keyed, key=lambda pair: pair[0][0].astimezone(zone).date() if pair[0][0] != _LAST else None):
+        yield (observation for _, observation in day)
+
+
+def _unordered(
+    found: Sequence[tuple[ChartObservation, Read]], zone: tzinfo, are_comparable: Callable[[Read, Read], bool]
+) -> Iterator[list[tuple[ChartObservation, Read]]]:
+    """The results of a day, newest first, each with all those that are neither older nor newer than it."""
+    rest = list(found)
+    while rest:
+        newest = rest[0]
+        beside = [
+            other
+            for other in rest
+            if other is newest or (not _is_newer(newest[0], other[0], zone) and are_comparable(newest[1], other[1]))
+        ]
+        yield beside
+        rest = [other for other in rest if not any(other is one for one in beside)]
+
+
+def _is_newer(one: ChartObservation, other: ChartObservation, zone: tzinfo) -> bool:
+    """Is `one` certainly newer than `other` of the same day, which comes behind it in the order of time?
+
+    By the moment, ties by when they were issued. A date without a time is the whole day.
+    """
+    moments = [moment_of(o.effective or o.issued, zone) for o in (one, other)]
+    if all(moments) and moments[0] != moments[1]:
+        return True
+    issued = [moment_of(o.issued, zone) for o in (one, other)]
+    return issued[0] is not None and issued[1] is not None and issued[0] > issued[1]
+
+
+def _latest_versions(found: Sequence[tuple[ChartObservation, Read]], remarked: Container[int]) -> list[Read]:
+    """Those that stand above the others.
+
+    A correction above what it corrects, a final above a preliminary result, a measurement above an estimate
+    (`remarked`, by identity).
+    """
+    ranks = [(_RANKS.get(o.status, 1), id(o) not in remarked) for o, _ in found]
+    return [read for (_, read), rank in zip(found, ranks, strict=True) if rank == max(ranks)]
+
+
+def order_in_time(observation: ChartObservation, zone: tzinfo) -> tuple[datetime, datetime, str, str]:
     """By the moment of the result (a plain date counts from midnight), ties by when it was issued.
 
     Then by the id: the same results in another order must not change the answer.
     """
-    when = observation.effective or observation.issued
+    when, issued = observation.effective or observation.issued, moment_of(observation.issued, zone) or _FIRST
     if moment := moment_of(when, zone):
-        return moment, observation.issued, observation.ref
+        return moment, issued, observation.issued, observation.ref
     day = day_of(when, zone)
     midnight = datetime(day.year, day.month, day.day, tzinfo=zone) if day else _LAST
-    return midnight, observation.issued, observation.ref
+    return midnight, issued, observation.issued, observation.ref
 
 
 class TestResults:
     """See `cdshooks.model.Words`. `state` says why there is nothing, when nothing came."""
 
     def __init__(
-        self, test: Test, observations: Sequence[ChartObservation], state: Missing, today: date, zone: tzinfo
+        self,
+        test: Test,
+        observations: Sequence[ChartObservation],
+        state: Missing,
+        today: date,
+        zone: tzinfo,
+        *,
+        favourable: bool = False,
     ) -> None:
-        """`observations` are this patient's."""
+        """`observations` are this patient's.
+
+        Of answers that contradict each other the one that stands first in the knowledge counts, or where `favourable`
+        the last.
+        """
         self._test, self._observations, self._state = test, observations, state
-        self._today, self._zone = today, zone
+        self._today, self._zone, self._favourable = today, zone, favourable
         self._unused: list[Unused] = []
         self._newest: Said | Missing | None = None
 
@@ -123,16 +235,43 @@ class TestResults:
         self.newest()
         return tuple(self._unused)
 
+    @property
+    def in_doubt(self) -> Said | None:
+        """The newest result, where somebody has looked at it and it has rivals."""
+        return self._newest if isinstance(self._newest, Said) and self._newest.rivals else None
+
+    def otherwise(self) -> "TestResults":
+        """The same results; of those that contradict each other the more favourable one counts."""
+        return TestResults(
+            self._test,
+            self._observations,
+            self._state,
+            self._today,
+            self._zone,
+            favourable=not self._favourable,
+        )
+
     def _read(self) -> Said | Missing:
-        for observation in sorted(self._observations, key=lambda o: order_in_time(o, self._zone), reverse=True):
-            said = read_words(observation, self._test, self._today, self._zone)
-            if isinstance(said, Said):
-                return said
-            if said is not None:
-                self._unused.append(said)
+        for day in _days(self._observations, self._zone):
+            usable: list[tuple[ChartObservation, Said]] = []
+            for observation in day:
+                said = read_words(observation, self._test, self._today, self._zone)
+                if isinstance(said, Said):
+                    usable.append((observation, said))
+                elif said is not None:
+                    self._unused.append(said)
+            for beside in _unordered(usable, self._zone, lambda _one, _other: True):
+                return self._one_of(_latest_versions(beside, ()))
         if self._unused:
             return Missing(Why.UNUSABLE, f"{self._unused[0].what} {self._unused[0].why}")
         return self._state
+
+    def _one_of(self, said: Sequence[Said]) -> Said:
+        """The one that counts of results that cannot be put in order, with those that contradict it."""
+        answers = list(dict.fromkeys(self._test.answers.values()))
+        known = [one for one in said if one.answer] or said[:1]
+        known = sorted(known, key=lambda one: answers.index(one.answer) if one.answer else 0, reverse=self._favourable)
+        return replace(known[0], rivals=tuple(one for one in known if one.answer != known[0].answer))
 
 
 def read_words(observation: ChartObservation, test: Test, today: date, zone: tzinfo) -> Said | Unused | None:
@@ -154,9 +293,11 @@ def read_words(observation: ChartObservation, test: Test, today: date, zone: tzi
     if not words and not codes and not graded:
         if observation.status in _NO_RESULT_YET and value is None:
             return None
-        return refuse(why=f"has no readable result {observation.absent_reason}".strip(), kind="unreadable")
+        why = f"has no readable result {observation.absent_reason}".strip()
+        return refuse(why=f"{why}{_field(observation, 'value')}", kind="unreadable")
     if day is None:
-        return refuse(why="has no readable date" if when else "has no date", kind="undated")
+        why = f"has no readable date{_field(observation, 'effective', 'issued')}" if when else "has no date"
+        return refuse(why=why, kind="undated")
     if day > today:
         return refuse(why="is dated in the future", kind="future")
     answers = (test.answer(text) for text in (*words, *codes, *graded) if text)
@@ -172,7 +313,7 @@ def read_words(observation: ChartObservation, test: Test, today: date, zone: tzi
 
 
 def read_lab(
-    observation: ChartObservation, analyte: Analyte, kind: str, today: date, zone: tzinfo
+    observation: ChartObservation, analyte: Analyte, kind: str, today: date, zone: tzinfo, *, adult: bool = False
 ) -> Lab | Unused | None:
     """One result, or why it is not used; None for one that carries no number by nature (a word, a pending test)."""
     when = observation.effective or observation.issued
@@ -195,9 +336,11 @@ def read_lab(
             words = value if isinstance(value, str) else " ".join(value.words[:1])
             return refuse(why=f'says "{short(words, 40)}"', kind="word")
         given = f'has no readable number ("{short(value, 30)}")' if isinstance(value, str) else ""
-        return refuse(why=given or f"has no value {observation.absent_reason}".strip(), kind="unreadable")
+        why = given or f"has no value {observation.absent_reason}".strip()
+        return refuse(why=f"{why}{_field(observation, 'value')}", kind="unreadable")
     if day is None:
-        return refuse(why="has no readable date" if when else "has no date", kind="undated")
+        why = f"has no readable date{_field(observation, 'effective', 'issued')}" if when else "has no date"
+        return refuse(why=why, kind="undated")
     if day > today:
         return refuse(why="is dated in the future", kind="future")
     if kind in analyte.excluded_kinds:
@@ -207,8 +350,9 @@ def read_lab(
         return refuse(why=f"is not used: {number.reason}", kind="unit")
     in_words = said if isinstance(said, str) else ""
     original = short(in_words or f"{value.comparator}{value.value} {value.unit or value.code}".strip(), 40)
-    if not analyte.lowest <= number <= analyte.highest:
-        limits = f"{analyte.lowest} to {analyte.highest} {analyte.unit}"
+    lowest = analyte.adult_lowest if adult else analyte.lowest
+    if not lowest <= number <= analyte.highest:
+        limits = f"{lowest} to {analyte.highest} {analyte.unit}{' in an adult' if lowest > analyte.lowest else ''}"
         return refuse(why=f"is implausible: {original} (plausible: {limits})", kind="implausible")
     if value.comparator and analyte.needs_exact:
         return refuse(why=f'is only a bound ("{original}")', kind="bound")
@@ -226,6 +370,12 @@ def read_lab(
         specimen=observation.specimen.casefold(),
         laboratory=short(observation.laboratory, 40),
     )
+
+
+def _field(observation: ChartObservation, *names: str) -> str:
+    """The unreadable fields whose names begin so, for a sentence."""
+    found = [name for name in observation.unreadable if name.startswith(names)]
+    return f" in {' and '.join(found)}" if found else ""
 
 
 _WRITTEN = re.compile(r"([<>]=?)?\s*(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?\s*([^\d\s].*)?", re.DOTALL)

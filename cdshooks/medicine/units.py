@@ -39,7 +39,8 @@ def convert(quantity: Quantity, analyte: Analyte, kind: str = "") -> Decimal | R
     """The value in `analyte.unit`, or why it does not convert.
 
     Printed and coded unit are both read; if they say different things, nothing is used. `kind` is the kind of the
-    result's code: a code for a logarithm needs a unit that says so, and the reverse.
+    result's code: a code for a logarithm needs a unit that says so. A unit that says so is believed beside any code:
+    many laboratories send the logarithm under the code of the plain number.
     """
     if not quantity.value.is_finite():
         return Refusal("the value is not a number")
@@ -47,6 +48,8 @@ def convert(quantity: Quantity, analyte: Analyte, kind: str = "") -> Decimal | R
         return Refusal(f"the value is negative ({quantity.value})")
     code, unit = quantity.code.strip(), " ".join(quantity.unit.split())
     given = list(dict.fromkeys(text for text in (code, unit) if text))
+    if not given and "1" in analyte.units and analyte.units["1"].factor == 1:
+        given = ["1"]  # a pure number by nature
     if not given:
         return Refusal("no unit")
     rules = {text: rule for text in given if (rule := _rule(text, analyte))}
@@ -74,9 +77,8 @@ def _obstacle(rule: UnitRule, analyte: Analyte, text: str, kind: str) -> Refusal
         return Refusal(f"{_quoted(text)} cannot be converted without {lack.get(what, what)}")
     if rule.operation not in ("multiply", "log10") or rule.canonical != analyte.unit:
         return Refusal(f"{_quoted(text)} cannot be converted to {analyte.unit}")
-    if kind and kind.startswith("log10") != (rule.operation == "log10"):
-        says = "a logarithm" if kind.startswith("log10") else "no logarithm"
-        return Refusal(f"unit and test disagree: the test is {says}, the unit is {_quoted(text)}")
+    if kind.startswith("log10") and rule.operation != "log10":
+        return Refusal(f"unit and test disagree: the test is a logarithm, the unit is {_quoted(text)}")
     return None
 
 
@@ -111,9 +113,16 @@ def _differ(one: UnitRule, other: UnitRule) -> bool:
     return not same_kind or abs(one.factor - other.factor) * 10**6 > abs(one.factor)
 
 
+@lru_cache(maxsize=4096)
 def _loosely(text: str) -> str:
-    """A unit without letter case, spaces and the two signs for micro."""
-    return re.sub(r"\s", "", text).replace("µ", "u").replace("μ", "u").casefold()
+    """A unit as one of its many spellings: whatever letter case, spaces, brackets, signs for micro and for a power."""
+    plain = re.sub(r"\s", "", text).translate(_SIGNS).casefold()
+    plain = _POWER.sub(r"10*\1", plain)
+    return re.sub(r"(^|/)mc(?=[a-z])", r"\1u", re.sub(r"[{}\[\]]|(?<=mm)\^(?=3)|(?<=m)\^(?=2)", "", plain))
+
+
+_SIGNS = str.maketrans({"µ": "u", "μ": "u", "×": "x", **dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True))})
+_POWER = re.compile(r"^x?10(?:\*\*|[*^ex]|\((?=\d\)))?([2-9])\)?(?=[/.{a-z])")  # x10^9, 10e9, 10(9), 10⁹, 10x9: 10*9
 
 
 @lru_cache(maxsize=512)

@@ -121,6 +121,7 @@ def openapi(base: str) -> dict[str, Any]:
         "content": {"application/fhir+json": {}},
     }
     paths: dict[str, Any] = {
+        "/": {"get": _get("The home page, for people", "home", media="text/html")},
         "/cds-services": {"get": _get("Discovery", "discovery", "The services and their prefetch templates.")},
         "/health/live": {"get": _get("Is the process there?", "live")},
         "/health/ready": {"get": _get("Can calls be answered and feedback kept?", "ready", errors=("503",))},

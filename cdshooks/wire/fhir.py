@@ -9,12 +9,14 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from functools import cache, cached_property
 from html import unescape
 from importlib import import_module
 from typing import Any
 
+import orjson
 from pydantic import ValidationError
 
 from cdshooks.model import (
@@ -44,18 +46,19 @@ def read_chart(call: HookCall, release: str = "auto") -> Chart:
     for key, why in call.prefetch.unreadable:
         unused.append(Unused(key, f'prefetch "{key}"', why, "unreadable"))
     patient = _patient(call, unused)
-    observations: list[FhirObservation] = []
     events: list[ChartEvent] = []
     medications: list[FhirOrder] = []
-    results: dict[str, Json] = {}  # a result may stand in several searches; told twice it is still one
+    results: list[Json] = []
     for resource in call.prefetch.resources:
         kind = resource.get("resourceType")
         if kind == "Observation":
-            first = results.setdefault(_text(resource.get("id")), resource)
-            if first is resource or first != resource:
-                observations.append(FhirObservation(resource))
+            results.append(resource)
         elif kind in EVENT_KEYS:
-            events.append(_event(resource))
+            events.append(event := _event(resource))
+            unused += _defects_of(event, resource, own=event.subject in ("", call.patient_id))
+        elif kind == "Patient":
+            what = "the Patient resource of somebody else"
+            unused.append(Unused("", what, "is not the patient of this call; not used", "other patient"))
         elif kind in ORDER_TYPES:
             medications.append(FhirOrder(resource, f"medication list {len(medications) + 1}", call.medications))
     gaps = call.prefetch.gaps
@@ -71,13 +74,63 @@ def read_chart(call: HookCall, release: str = "auto") -> Chart:
         judged=tuple(FhirOrder(o, f"draft {i}", call.medications) for i, o in enumerate(call.orders, 1)),
         drafts=tuple(FhirOrder(o, f"other draft {i}", call.medications) for i, o in enumerate(call.drafts, 1)),
         medications=tuple(medications) if medications_gap is None or medications else medications_gap,
-        observations=tuple(observations),
+        observations=tuple(map(FhirObservation, _each_once(results))),
         groups={key: gap for key, gap in gaps.items() if key not in ("patient", "medications", *EVENT_KEYS.values())},
         events=tuple(events),
         event_gaps={key: gaps[key] for key in EVENT_KEYS.values()},
         incomplete=call.prefetch.incomplete,
         unused=tuple(unused),
+        selection_lost=call.selection_lost,
     )
+
+
+def _each_once(results: list[Json]) -> list[Json]:
+    """A result may stand in several searches; told twice it is still one. Of its versions the latest counts.
+
+    Which is the latest its metadata say, else its status. Where neither tells, all of them stay.
+    """
+    found: dict[str | bytes, list[Json]] = {}
+    for resource in results:
+        ref = _ref(resource)
+        versions = found.setdefault(ref or orjson.dumps(resource), [])
+        newer = _newer(resource, versions[0]) if ref and len(versions) == 1 else None
+        if newer is not None:
+            versions[:] = [newer]
+        elif not versions or (ref and resource != versions[0]):
+            versions.append(resource)
+    return [resource for versions in found.values() for resource in versions]
+
+
+_LIFE = ("registered", "preliminary", "final appended", "amended corrected", "cancelled", "entered-in-error")
+_STAGES = {status: stage for stage, statuses in enumerate(_LIFE, 1) for status in statuses.split()}
+
+
+def _newer(one: Json, other: Json) -> Json | None:
+    """The later version of one resource; None when nothing tells."""
+    for mark in (_updated, _version, _stage):
+        left, right = mark(one), mark(other)
+        if left and right and left != right:
+            return one if left > right else other
+    return None
+
+
+def _updated(resource: Json) -> float:
+    try:
+        return datetime.fromisoformat(_text(_object(resource.get("meta")).get("lastUpdated"))).timestamp()
+    except ValueError:
+        return 0
+
+
+def _version(resource: Json) -> float:
+    version = _text(_object(resource.get("meta")).get("versionId"))
+    return float(version) if version.isdecimal() and len(version) < _LONGEST_COUNT else 0
+
+
+_LONGEST_COUNT = 16  # digits; a longer versionId is no count
+
+
+def _stage(resource: Json) -> float:
+    return _STAGES.get(_text(resource.get("status")).lower(), 0)
 
 
 def recognise_release(orders: tuple[Json, ...]) -> str:
@@ -163,9 +216,69 @@ def _quantity(value: Any) -> Quantity | None:
         value=number,
         unit=_text(found.get("unit")) or _text(found.get("units")),
         code=_text(found.get("code")),
-        comparator=_text(found.get("comparator")),
+        comparator=_text_or_mark(found.get("comparator")),
         ucum=system == _UCUM,
     )
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# What was sent and makes no sense
+
+
+def _is_date(value: Any) -> bool:
+    """A FHIR date, dateTime or instant, whole or to the month or year."""
+    text = _text(value)
+    try:
+        return bool(_PART_OF_A_DATE.fullmatch(text) or datetime.fromisoformat(text))
+    except ValueError:
+        return False
+
+
+_PART_OF_A_DATE = re.compile(r"\d{4}(-(0[1-9]|1[0-2]))?")
+
+
+def _is_concept(value: Any) -> bool:
+    found = read_concept(value)
+    return bool(found.codings or found.text)
+
+
+def _is_code(value: Any) -> bool:
+    return bool(_state(value))
+
+
+def _are_objects(value: Any) -> bool:
+    return bool(objects(value))
+
+
+_MEANT: Mapping[str, Callable[[Any], bool]] = {  # the fields that are read, and whether a value of them says anything
+    **dict.fromkeys(("status", "clinicalStatus", "verificationStatus", "intent", "gender", "criticality"), _is_code),
+    **dict.fromkeys(("birthDate", "issued", "effectiveDateTime", "effectiveInstant", "authoredOn"), _is_date),
+    **dict.fromkeys(("onsetDateTime", "abatementDateTime", "performedDateTime", "occurrenceDateTime"), _is_date),
+    **dict.fromkeys(("recordedDate", "dateWritten"), _is_date),
+    **dict.fromkeys(("code", "substance", "medicationCodeableConcept", "valueCodeableConcept"), _is_concept),
+    **dict.fromkeys(("effectivePeriod", "performedPeriod", "onsetPeriod", "abatementPeriod"), _are_objects),
+    **dict.fromkeys(("component", "reaction", "medicationReference", "contained", "result"), _are_objects),
+    **dict.fromkeys(("conclusion", "valueString"), lambda value: bool(_text(value))),
+    **dict.fromkeys(("subject", "patient"), lambda value: bool(_text(value) or objects(value))),
+}
+
+
+def _says_nothing(value: Any) -> bool:
+    """Is it empty, through and through?"""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return value in _EMPTY if inner is None else all(map(_says_nothing, inner))
+
+
+def unreadable(resource: Json) -> tuple[str, ...]:
+    """The fields of a resource that were sent and make no sense. An empty one counts as not sent."""
+    sent = [name for name, value in resource.items() if name in _MEANT and not _says_nothing(value)]
+    fields = [name for name in sent if not _MEANT[name](resource[name])]
+    for name in ("reasonCode", "reason", "note"):  # words as well as objects
+        if resource.get(name) not in _EMPTY and not _text(resource[name]) and not objects(resource[name]):
+            fields.append(name)
+    if "valueQuantity" in resource and _quantity(resource["valueQuantity"]) is None:
+        fields.append("valueQuantity.value" if objects(resource["valueQuantity"]) else "valueQuantity")
+    return tuple(fields)
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -181,20 +294,60 @@ def _patient(call: HookCall, unused: list[Unused]) -> ChartPatient | Missing:
         why = "is not the patient of this call" if identifier else "has no id and cannot be matched to this call"
         unused.append(Unused("Patient", "the Patient resource", why, "other patient"))
         return Missing(Why.UNUSABLE, f"the Patient resource {why}")
+    unused += [_defect(_ref(resource), "Patient", name) for name in unreadable(resource)]
     return ChartPatient(
         ref=_ref(resource),
-        birth_date=_text(resource.get("birthDate")),
-        gender=_text(resource.get("gender")).lower(),
+        birth_date=_text_or_mark(resource.get("birthDate")),
+        gender=_text_or_mark(resource.get("gender")).lower(),
         raw=resource,
     )
 
 
+def _text_or_mark(value: Any) -> str:
+    """A text; "?" for a value that is none, so that it does not look like one that was not sent."""
+    return _text(value) or ("" if value in _EMPTY else "?")
+
+
+def _defects_of(event: ChartEvent, resource: Json, *, own: bool) -> Iterator[Unused]:
+    """What of an entry of the record cannot be read; of one that is not this patient's, whose it is alone."""
+    kind = event.resource_type
+    if not own:
+        yield from (_defect(event.ref, kind, name) for name in unreadable(resource) if name in ("subject", "patient"))
+        return
+    nameless = not event.code.words and not event.code.codings and kind != "DiagnosticReport"
+    if nameless:
+        what, name = event.ref or f"an entry of type {kind}", "substance" if "substance" in resource else "code"
+        yield Unused(event.ref, what, f"does not say what it is about: {name} cannot be read", _NAMELESS[kind])
+    for name in unreadable(resource):
+        if not nameless or name not in ("code", "substance"):
+            yield _defect(event.ref, kind, name)
+
+
+_NAMELESS = {kind: "nameless" if kind == "AllergyIntolerance" else "unreadable" for kind in EVENT_KEYS}
+
+
+def _defect(ref: str, kind: str, name: str) -> Unused:
+    return Unused(ref, ref or f"an entry of type {kind}", f"has a field that cannot be read: {name}", "unreadable")
+
+
 def subject_of(resource: Json) -> str:
-    """Bare id of the patient meant; "?" for a subject that is no patient reference (a group, an identifier alone)."""
-    subject = resource.get("subject", resource.get("patient"))
-    reference = subject.get("reference") if isinstance(subject, dict) else None
+    """Bare id of the patient meant, "" where none is named.
+
+    "?" for what is no reference to a patient: a group, an identifier alone, something unreadable, two that differ.
+    """
+    named = {found for name in ("subject", "patient") if (found := _patient_meant(resource.get(name)))}
+    return named.pop() if len(named) == 1 else "?" if named else ""
+
+
+def _patient_meant(value: Any) -> str:
+    given = value[0] if isinstance(value, list) and len(value) == 1 else value
+    if given in _EMPTY:
+        return ""
+    reference = given.get("reference") if isinstance(given, dict) else given
+    if reference in _EMPTY and isinstance(given, dict):
+        return "?" if given.get("identifier") else ""
     if not isinstance(reference, str):
-        return "?" if isinstance(subject, dict) and subject.get("identifier") else ""
+        return "?"
     kind, _, identifier = reference.rpartition("/")
     if kind == "Patient":
         return identifier
@@ -203,6 +356,12 @@ def subject_of(resource: Json) -> str:
 
 
 _PEOPLE = ("Practitioner", "Patient/", "RelatedPerson/")  # who took or read it, not which laboratory measured it
+
+
+_OF_THE_WHOLE = (  # what holds for the components of an Observation as well
+    *("resourceType", "id", "status", "subject", "patient", "issued", "specimen", "performer"),
+    *("effectiveDateTime", "effectiveInstant", "effectivePeriod"),
+)
 
 
 class FhirObservation:
@@ -233,6 +392,10 @@ class FhirObservation:
     @property
     def name(self) -> str:  # noqa: D102
         return " ".join(read_concept(self.raw.get("code")).words[:1])
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:  # noqa: D102
+        return unreadable(self.raw)
 
     @property
     def effective(self) -> str:  # noqa: D102
@@ -281,6 +444,11 @@ class FhirObservation:
             )
             for part in objects(self.raw.get("component"))
         )
+
+    @property
+    def parts(self) -> tuple["FhirObservation", ...]:  # noqa: D102
+        whole = {name: self.raw[name] for name in _OF_THE_WHOLE if name in self.raw}
+        return tuple(FhirObservation(part | whole) for part in objects(self.raw.get("component")))
 
     @property
     def notes(self) -> tuple[str, ...]:  # noqa: D102
@@ -490,7 +658,7 @@ class FhirOrder:
     def reasons(self) -> tuple[Concept, ...]:  # noqa: D102
         resource = self.raw
         given = resource.get("reasonCode") or resource.get("reason") or resource.get("reasonCodeableConcept")
-        return tuple(map(read_concept, objects(given)))
+        return tuple(map(read_concept, objects(given) or _texts(given)))
 
     @property
     def notes(self) -> tuple[str, ...]:  # noqa: D102
@@ -504,6 +672,10 @@ class FhirOrder:
     @property
     def authored(self) -> str:  # noqa: D102
         return _text(self.raw.get("authoredOn")) or _text(self.raw.get("dateWritten"))
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:  # noqa: D102
+        return unreadable(self.raw)
 
     @property
     def replaces(self) -> str:  # noqa: D102

@@ -8,11 +8,12 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from cdshooks.errors import BadRequest, TooLarge
 from cdshooks.model import Missing, Why
@@ -103,7 +104,7 @@ class Prefetch:
     """What the client sent beside the context: resources by key, and for every published key why it is missing."""
 
     patient: Json | Missing
-    resources: tuple[Json, ...]  # everything but the Patient and Medications
+    resources: tuple[Json, ...]  # everything but the Patient of the call and Medications
     gaps: Mapping[str, Missing | None]  # published key -> None when data came
     incomplete: frozenset[str] = frozenset()  # keys whose Bundle had a next page
     unreadable: tuple[tuple[str, str], ...] = ()  # (known key, what of its value is no FHIR data)
@@ -147,6 +148,7 @@ class HookCall:
     prefetch: Prefetch
     medications: Mapping[str, Json] = field(default_factory=dict)  # Medication resources by id and by full URL
     fhir_token: Secret | None = None
+    selection_lost: bool = False  # the selections name nothing that was sent
 
     @property
     def hook(self) -> str:
@@ -174,9 +176,9 @@ class _Context(BaseModel):
     patientId: Required  # noqa: N815 - the name on the wire
     userId: Loose = ""  # noqa: N815
     encounterId: Loose = ""  # noqa: N815
-    draftOrders: dict[str, Any] | None = None  # noqa: N815
-    medications: dict[str, Any] | None = None
-    selections: list[Annotated[str, Field(strict=True)]] | None = None
+    draftOrders: dict[str, Any] = {}  # noqa: N815
+    medications: dict[str, Any] = {}
+    selections: list[Annotated[str, Field(strict=True)]] = []
     medication: dict[str, Any] | None = None
     order: dict[str, Any] | None = None
 
@@ -208,6 +210,10 @@ def read_call(
     """
     service = _BY_ID[service_id]
     parsed = _parse(body, max_depth)
+    in_context, in_prefetch = _entries_in(parsed.get("context")), _entries_in(parsed.get("prefetch"))
+    if in_context + in_prefetch > max_entries:
+        advice = f"more than {max_entries} Bundle entries; narrow the prefetch queries"
+        raise TooLarge(advice, "prefetch" if in_prefetch >= in_context else "context")
     try:
         envelope = _Envelope.model_validate(parsed)
     except ValidationError as error:
@@ -217,15 +223,13 @@ def read_call(
     context = envelope.context
     medications: dict[str, Json] = {}
     orders, drafts = _orders_of(service.hook, context, medications)
-    count = len(orders) + len(drafts)
-    prefetch = _read_prefetch(envelope.prefetch or {}, prefetch_keys, medications)
-    if count + len(prefetch.resources) > max_entries:
-        raise TooLarge(f"more than {max_entries} Bundle entries; narrow the prefetch queries", "prefetch")
+    patient_id = bare_id(context.patientId.strip())
+    prefetch = _read_prefetch(envelope.prefetch or {}, prefetch_keys, medications, patient_id)
     return HookCall(
         service=service,
         hook_instance=envelope.hookInstance,
         user_id=context.userId,
-        patient_id=bare_id(context.patientId.strip()),
+        patient_id=patient_id,
         encounter_id=context.encounterId,
         fhir_server=envelope.fhirServer,
         orders=tuple(orders),
@@ -233,7 +237,15 @@ def read_call(
         prefetch=prefetch,
         medications=medications,
         fhir_token=_access_token(envelope.fhirAuthorization),
+        selection_lost=_lost_selection(service.hook, context),
     )
+
+
+def _entries_in(values: Any) -> int:
+    """How many resources the values of the context or of the prefetch hold, in Bundles or alone."""
+    given = [value for value in values.values() if isinstance(value, dict)] if isinstance(values, dict) else []
+    inner = [value["resource"] for value in given if isinstance(value.get("resource"), dict)]  # wrapped
+    return sum(len(e) if isinstance(e := value.get("entry"), list) else 1 for value in (*given, *inner))
 
 
 def _access_token(authorization: Json) -> Secret | None:
@@ -348,8 +360,39 @@ def _orders_of(hook: str, context: _Context, medications: dict[str, Json]) -> tu
     orders = _orders_among(_resources(getattr(context, field_name), f"context.{field_name}", medications))
     if hook != "order-select":
         return orders, []
-    ids = {bare_id(selection) for selection in context.selections or ()}
-    return [o for o in orders if str(o.get("id", "")) in ids], [o for o in orders if str(o.get("id", "")) not in ids]
+    named = _named_in(context.draftOrders)
+    chosen = [order for order in orders if any(_names(text, order, named) for text in context.selections)]
+    return chosen, [order for order in orders if not any(order is one for one in chosen)]
+
+
+def _named_in(bundle: Json) -> dict[str, Any]:
+    """The resources of a Bundle by the full URL of their entry."""
+    entries = bundle.get("entry")
+    listed = entries if isinstance(entries, list) else [entries]
+    return {str(e["fullUrl"]): e.get("resource") for e in listed if isinstance(e, dict) and e.get("fullUrl")}
+
+
+def _names(selection: str, resource: Any, named: Mapping[str, Any]) -> bool:
+    """Does a selection mean this resource: by the full URL of its entry, or by its id and, where given, its type?"""
+    if not isinstance(resource, dict):
+        return False
+    if named.get(selection) is resource:
+        return True
+    identifier = str(resource.get("id", ""))
+    if not identifier or bare_id(selection) != identifier:
+        return False
+    kinds = selection.split("/_history/")[0].split("/")[-2:-1]
+    kind = resource.get("resourceType")
+    return kinds in ([], [kind]) or (kinds[0] in ORDER_TYPES[:2] and kind in ORDER_TYPES[:2])
+
+
+def _lost_selection(hook: str, context: _Context) -> bool:
+    """Does every selection name something that is not among the drafts?"""
+    if hook != "order-select" or not any(map(str.strip, context.selections)):
+        return False
+    drafts = _resources(context.draftOrders, "context.draftOrders", {})
+    named = _named_in(context.draftOrders)
+    return not any(_names(text, draft, named) for text in context.selections for draft in drafts)
 
 
 def _orders_among(resources: Iterable[Json]) -> list[Json]:
@@ -390,17 +433,19 @@ def _entries(bundle: Json, path: str, medications: dict[str, Json]) -> Iterator[
 # Prefetch: five states that are kept apart
 
 
-def _read_prefetch(values: Json, prefetch_keys: Mapping[str, str], medications: dict[str, Json]) -> Prefetch:
+def _read_prefetch(
+    values: Json, prefetch_keys: Mapping[str, str], medications: dict[str, Json], patient_id: str
+) -> Prefetch:
     reader = _PrefetchReader(medications)
     for key, value in values.items():
         reader.read(prefetch_keys.get(key, key), value)
     gaps: dict[str, Missing | None] = {
         key: None if key in reader.with_data else reader.gaps.get(key, Missing(Why.NOT_SENT)) for key in PUBLISHED_KEYS
     }
-    patient: Json | Missing = reader.patients[0] if reader.patients else gaps["patient"] or Missing(Why.NOT_SENT)
+    patient = reader.patient(patient_id) or gaps["patient"] or Missing(Why.NOT_SENT)
     return Prefetch(
         patient=patient,
-        resources=tuple(reader.resources),
+        resources=(*reader.resources, *reader.patients_beside(patient)),
         gaps=gaps,
         incomplete=frozenset(reader.incomplete),
         unreadable=tuple(reader.unreadable),
@@ -441,7 +486,7 @@ def with_answers(call: HookCall, answers: Mapping[str, Json | Missing]) -> HookC
         gaps[key] = Missing(Why.FETCH_FAILED, gap.detail) if gap and gap.why is Why.NOT_SENT else gap
     patient = given.patient
     if isinstance(patient, Missing) and "patient" in answers:
-        patient = reader.patients[0] if reader.patients else gaps["patient"] or patient
+        patient = reader.patient(call.patient_id) or gaps["patient"] or patient
     prefetch = Prefetch(
         patient=patient,
         resources=(*given.resources, *reader.resources),
@@ -479,6 +524,16 @@ class _PrefetchReader:
         self.gaps: dict[str, Missing] = {}
         self.incomplete: set[str] = set()
         self.unreadable: list[tuple[str, str]] = []
+
+    def patient(self, patient_id: str) -> Json | None:
+        """The Patient that the call is about, else any that came in its place."""
+        ours = (patient for patient in self.patients if str(patient.get("id")) == patient_id)
+        return next(iter((*ours, *self.patients)), None)
+
+    def patients_beside(self, patient: Json | Missing) -> Iterator[Json]:
+        """Patients of another id than the one taken."""
+        if not isinstance(patient, Missing):
+            yield from (other for other in self.patients if other.get("id") != patient.get("id"))
 
     def read(self, key: str, value: Any) -> None:
         keys = OBSERVATION_GROUPS if key == ALL_OBSERVATIONS else (key,) if key in PUBLISHED_KEYS else ()
@@ -584,8 +639,19 @@ class FeedbackEntry:
 
 
 def _storable(value: Any) -> Any:
-    """A text that every database takes: PostgreSQL has no place for a NUL."""
-    return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else ""
+    """A text that every database takes: PostgreSQL has no place for a NUL. None is no text; other types are refused."""
+    return (
+        value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else "" if value is None else value
+    )
+
+
+def _moment(value: str) -> str:
+    """A date with time, as RFC 3339 writes it, or nothing."""
+    if value.strip():
+        datetime.fromisoformat(value.strip())
+        if "T" not in value.upper():
+            raise ValueError("a date without a time")
+    return value
 
 
 def _listed(value: Any) -> Any:
@@ -593,7 +659,7 @@ def _listed(value: Any) -> Any:
     return [] if value is None else [value] if isinstance(value, dict) else value
 
 
-Kept = Annotated[str, BeforeValidator(_storable)]
+Kept = Annotated[str, Field(strict=True), BeforeValidator(_storable)]
 
 
 class _Reason(BaseModel):
@@ -633,7 +699,7 @@ class _Entry(BaseModel):
     model_config = ConfigDict(extra="ignore")
     card: Kept = ""
     outcome: Literal["accepted", "overridden"]
-    outcomeTimestamp: Kept = ""  # noqa: N815
+    outcomeTimestamp: Annotated[Kept, AfterValidator(_moment)] = ""  # noqa: N815
     acceptedSuggestions: list[_Accepted] | None = None  # noqa: N815
     overrideReason: Annotated[list[_Override], BeforeValidator(_listed)] = []  # noqa: N815
     overrideReasons: Annotated[list[_Override], BeforeValidator(_listed)] = []  # noqa: N815 - in one vendor's examples

@@ -63,7 +63,20 @@ LINES: tuple[Callable[[Case], Iterable[str]], ...] = (pregnancy.lines,)  # said 
 
 
 def run(facts: Facts, knowledge: Knowledge) -> tuple[tuple[Finding, ...], tuple[tuple[str, Exception], ...]]:
-    """(findings, failures). A check that raises costs only itself: the others report, and a card names the gap."""
+    """(findings, failures). A check that raises costs only itself: the others report, and a card names the gap.
+
+    Where results contradict each other everything is judged both ways: the less favourable reading counts, and a card
+    says what the other one would have found.
+    """
+    findings, failures = _judged(facts, knowledge)
+    if in_doubt := facts.in_doubt():
+        others, more = _judged(facts.otherwise(), knowledge)
+        findings += data_quality.contradictions(in_doubt, facts, knowledge, [f for f in others if f not in findings])
+        failures += more
+    return tuple(findings), tuple(failures)
+
+
+def _judged(facts: Facts, knowledge: Knowledge) -> tuple[list[Finding], list[tuple[str, Exception]]]:
     whole_call = (*data_quality.check_call(facts, knowledge), *indication.check_call(facts, knowledge))
     findings = [_completed(finding, facts) for finding in whole_call]
     failures: list[tuple[str, Exception]] = []
@@ -73,7 +86,7 @@ def run(facts: Facts, knowledge: Knowledge) -> tuple[tuple[Finding, ...], tuple[
         own = _found(case, checks, failures)
         whole = _without_doses(_asking_once([*own, *_of_later_steps(case, own, failures)]))
         findings += [_completed(finding, facts) for finding in _with_lines(case, whole)]
-    return tuple(findings), tuple(failures)
+    return findings, failures
 
 
 def _completed(finding: Finding, facts: Facts) -> Finding:

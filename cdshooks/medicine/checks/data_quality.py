@@ -1,13 +1,28 @@
 """What was sent and could not be used, and what was not sent although a check of the order needs it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from cdshooks.medicine.case import Case
-from cdshooks.medicine.kidney import Kidney
+from cdshooks.medicine.kidney import Kidney, current_dialysis
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.rules.entries import Cite
-from cdshooks.model import ChartOrder, Facts, Finding, Indicator, Lab, Missing, Order, Regimen, Unread, Why
+from cdshooks.model import (
+    ChartOrder,
+    Facts,
+    Finding,
+    Indicator,
+    Input,
+    Lab,
+    LabRequest,
+    Missing,
+    Order,
+    Regimen,
+    Said,
+    Unread,
+    Why,
+)
 
 _UNSEEN = (Why.NOT_SENT, Why.FETCH_FAILED, Why.UNUSABLE)
 _BESIDE = ("withdrawn", "future", "excluded")
@@ -27,6 +42,57 @@ def check_call(facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
             " It was not checked, and nothing else in this answer is about it.",
         )
     yield from _of_others(facts, knowledge)
+
+
+def contradictions(
+    in_doubt: Sequence[Lab | Said], facts: Facts, knowledge: Knowledge, otherwise: Sequence[Finding]
+) -> Iterator[Finding]:
+    """Results of one moment that say different things. `otherwise` is what only the more favourable reading finds."""
+    on_dialysis = current_dialysis(facts, knowledge.kidney) is not None
+    shown = [one for one in in_doubt if not (on_dialysis and isinstance(one, Lab) and one.analyte == "creatinine")]
+    if not shown or not facts.orders:
+        return  # on dialysis creatinine swings with every session, and no clearance is asked for
+    only = facts.orders[0] if len(facts.orders) == 1 else None
+    lines, inputs, requests = [], [], []
+    for one in shown:
+        name, order = _test_of(one, knowledge)
+        every = (one, *one.rivals)
+        values = " and ".join(
+            dict.fromkeys(f"{_as_sent(each)}{f' ({each.ref})' if each.ref else ''}" for each in every)
+        )
+        lines.append(
+            f"{_upper(name)} of {one.on.isoformat()}: {values} contradict each other, and nothing says which is newer."
+            f" Judged with {_as_sent(one)}, the less favourable."
+        )
+        inputs += [Input(name, _as_sent(each), "", each.on.isoformat(), each.ref) for each in every]
+        requests += [order] if order and only else []
+    first = shown[0]
+    values = " and ".join(_as_sent(each) for each in (first, *first.rivals[:1]))
+    found = _finding(
+        knowledge,
+        only.chart if only else None,
+        only.product.drug if only else "",
+        Indicator.WARNING,
+        f"{only.label if only else 'CMV therapy'}: {_test_of(first, knowledge)[0]} {values} contradict each other",
+        *lines,
+        *(
+            f"With the other reading ({finding.indicator.name.lower()}): {finding.summary}."
+            for finding in otherwise
+            if finding.indicator is not Indicator.INFO
+        ),
+        "Clear up which one is right, or repeat the test.",
+        rules=("data/contradictory",),
+    )
+    yield replace(found, inputs=tuple(inputs), lab_requests=tuple(dict.fromkeys(requests)))
+
+
+def _test_of(one: Lab | Said, knowledge: Knowledge) -> tuple[str, LabRequest | None]:
+    found = knowledge.codes.analytes[one.analyte] if isinstance(one, Lab) else knowledge.codes.tests[one.test]
+    return found.name, found.order
+
+
+def _as_sent(one: Lab | Said) -> str:
+    return one.original if isinstance(one, Lab) else f'"{one.words}"'
 
 
 def _finding(
@@ -62,7 +128,7 @@ def _of_others(facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
         only.product.drug if only else "",
         Indicator.WARNING,
         f"{only.label if only else 'CMV therapy'}: data of another patient was sent and not used",
-        *(f"{_upper(entry.what)} {entry.why}." for entry in strange),
+        *(entry.said for entry in strange),
         rules=("data/patient",),
     )
 
@@ -71,6 +137,7 @@ def check(case: Case) -> Iterator[Finding]:
     """Findings of topic dataQuality about one order and what its checks need."""
     order, facts, knowledge = case.order, case.facts, case.knowledge
     drug = order.product.drug
+    yield from _unreadable(order, facts, knowledge)
     yield from _names_against_code(order, knowledge)
     if isinstance(order.regimen, Unread):
         yield _finding(
@@ -230,25 +297,39 @@ def _not_seen(order: Order, kidney: Kidney, facts: Facts, knowledge: Knowledge) 
         )
 
 
+def _unreadable(order: Order, facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
+    """Resources, or fields of them, that cannot be read. A warning where nobody can tell which drug they are about."""
+    entries = sorted(
+        (entry for entry in facts.unused if entry.kind in ("nameless", "unreadable", "imprecise")),
+        key=lambda entry: entry.kind != "nameless",
+    )
+    if entries:
+        first, more = entries[0], len(entries) - _SHOWN
+        yield _finding(
+            knowledge,
+            order.chart,
+            order.product.drug,
+            Indicator.WARNING if first.kind == "nameless" else Indicator.INFO,
+            f"{order.label}: {first.what} {first.why}",
+            *dict.fromkeys(entry.said for entry in entries[:_SHOWN]),
+            *([f"{more} more like these."] if more > 0 else []),
+        )
+
+
+_SHOWN = 12  # lines; a record of another shape altogether must not fill pages
+
+
 def _unusable(order: Order, kidney: Kidney, facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
     """What was sent and not used: shown when the record might read otherwise with it."""
-    for entry in facts.unused:
-        if entry.kind in ("imprecise", "unreadable"):
-            yield _finding(
-                knowledge,
-                order.chart,
-                order.product.drug,
-                Indicator.INFO,
-                f"{order.label}: {entry.what} {entry.why}"[:130],
-                f"{_upper(entry.what)} {entry.why}.",
-            )
     for analyte in _CALCULATED_FROM:
         if kidney.dialysis and analyte != "weight":
             continue  # on dialysis no clearance is asked for
         newest = facts.newest(analyte)
-        gone = isinstance(newest, Missing)
+        used = [] if isinstance(newest, Missing) else [f"Used instead: {newest.original} of {newest.on.isoformat()}."]
         # withdrawn and future results stand on a card only where nothing usable is left
-        shown = [u for u in facts.results[analyte].unused if u.kind not in _BESIDE or (gone and u.kind != "excluded")]
+        shown = [
+            u for u in facts.results[analyte].unused if u.kind not in _BESIDE or (not used and u.kind != "excluded")
+        ]
         if isinstance(newest, Lab):  # what is known by its name alone says nothing that an older result could
             shown = [u for u in shown if u.kind != "uncoded" or u.on >= newest.on.isoformat()]
         if shown:
@@ -259,7 +340,8 @@ def _unusable(order: Order, kidney: Kidney, facts: Facts, knowledge: Knowledge) 
                 order.product.drug,
                 Indicator.WARNING if vital else Indicator.INFO,
                 f"{order.label}: {knowledge.codes.analytes[analyte].name} sent could not be used",
-                *(f"{_upper(entry.what)} {entry.why}." for entry in shown),
+                *(entry.said for entry in shown),
+                *used,
             )
 
 

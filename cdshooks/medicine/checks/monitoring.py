@@ -351,7 +351,7 @@ def _not_used(case: Case, unusable: Mapping[str, tuple[_Ask, Sequence[Unused]]])
             case,
             max(_INDICATOR[ask.rule.unseen] for ask, _ in unusable.values()),
             f": {', '.join(unusable)} sent could not be used",
-            *(f"{_upper(entry.what)} {entry.why}." for _, entries in unusable.values() for entry in entries),
+            *(entry.said for _, entries in unusable.values() for entry in entries),
             rules="data/usable",
         )
 
