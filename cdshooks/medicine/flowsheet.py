@@ -154,7 +154,7 @@ def _resistance(facts: Facts, knowledge: Knowledge) -> Iterator[ResistanceResult
     measured = [drug for drug, entry in knowledge.resistance.rule.drugs.items() if not entry.follows]
     for _, same_day in groupby(facts.genotypes, key=lambda result: result.on or result.ref):
         results = tuple(same_day)
-        judged = (judge(results, knowledge.resistance, drug) for drug in measured)
+        judged = (judge(results, knowledge.resistance, drug, facts.today) for drug in measured)
         yield ResistanceResult(
             on=results[0].on,
             what=_joined(result.what for result in results),

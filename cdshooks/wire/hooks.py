@@ -464,7 +464,7 @@ def opened_chart(patient_id: str, prefetch: Json) -> HookCall:
         fhir_server="",
         orders=(),
         drafts=(),
-        prefetch=_read_prefetch(prefetch, {}, medications),
+        prefetch=_read_prefetch(prefetch, {}, medications, patient_id),
         medications=medications,
     )
 

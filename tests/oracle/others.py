@@ -549,7 +549,13 @@ _LETERMOVIR_BESIDE: tuple[Companion, ...] = (
 def random_other(seed: int, number: int) -> Other:
     """Case `number` of a seed, always the same one."""
     chance = random.Random(f"other {seed}/{number}")
-    return _MAKERS[chance.choice(tuple(_MAKERS))](chance)
+    make = _MAKERS[chance.choice(tuple(_MAKERS))]
+    return next(case for case in iter(lambda: make(chance), None) if not _too_light(case))
+
+
+def _too_light(case: Other) -> bool:
+    """Is that the weight of no adult? Such a figure is not used: a matter of reading, not of doses."""
+    return case.born is not None and case.years >= 18 and case.weight is not None and case.weight < 20
 
 
 def _rarely(chance: random.Random, one_in: int) -> bool:
@@ -712,5 +718,7 @@ def edge_others() -> Iterator[Other]:
     for drug, make in _MAKERS.items():
         for born, weight in pairs:
             case = replace(make(chance), born=born, weight=weight, height=None, creatinine=None, dose=None)
+            if _too_light(case):
+                continue
             if case.years < 17 or drug not in ("valganciclovir", "ganciclovir"):
                 yield _dosed(chance, case)

@@ -37,6 +37,7 @@ class Verdict:
     judges: frozenset[Regimen]  # the regimen that judges; several where the sources leave it open
     nearest: Fraction  # how far off, as a factor of at least 1: from the nearest judge
     farthest: Fraction  # and from the farthest, which is the same unless it is open
+    usual: Regimen | None = None  # the first in the ordered interval, offered too where a larger one judges
 
 
 def predict(case: Case) -> Prediction:
@@ -223,7 +224,8 @@ def _dose(case: Case, drug: Drug, answer: Answer) -> Prediction:
         return _card("renalDose", "info" if kept else "warning", (r for column in columns for r in column))
     if case.dose is None:
         every = list(dict.fromkeys(regimen for column in columns for regimen in column))
-        return replace(_card("doseAdvice", "info", every), offered=tuple(frozenset({r}) for r in every))
+        offered = () if _moves(case) == "rising" else every  # while creatinine rises nothing is filled in
+        return replace(_card("doseAdvice", "info", every), offered=tuple(frozenset({r}) for r in offered))
     if case.weight is None and drug.unit != _mg_unit(case.dose.unit):
         return _card("dataQuality", "warning")
     starting = answer.treatment if drug.starts_high and case.phase == "prophylaxis" else ()
@@ -245,7 +247,8 @@ def _judged(case: Case, drug: Drug, verdicts: list[Verdict]) -> Prediction:
     reach = min(verdict.farthest for verdict in wrong)
     nearer = [verdict for verdict in wrong if verdict.nearest <= reach]  # one, unless it is open which is nearer
     indicators = frozenset("" if rising and not verdict.too_much else verdict.indicator for verdict in nearer)
-    offered = (frozenset(_in_form(regimen, case, drug) for regimen in verdict.judges) for verdict in verdicts)
+    ways = [v.judges for v in verdicts] + [frozenset({v.usual}) for v in verdicts if v.usual]
+    offered = (frozenset(_in_form(regimen, case, drug) for regimen in way) for way in ways)
     cards = {"renalDose": indicators}
     slips = {_is_slip(case, drug, regimen) for verdict in nearer for regimen in verdict.judges}
     if True in slips and indicators != {""}:
@@ -318,7 +321,8 @@ def _against(low: Fraction, high: Fraction, times: Fraction, column: tuple[Regim
     elif same:
         judges = [min(same, key=lambda r: _distance(high * times, r))]
     distances = [_distance(amount * times, regimen) for amount in (low, high) for regimen in judges]
-    return Verdict(indicator, too_much, frozenset(judges), min(distances), max(distances))
+    usual = same[0] if same and too_much and same[0] not in judges else None
+    return Verdict(indicator, too_much, frozenset(judges), min(distances), max(distances), usual)
 
 
 def _distance(weekly: Fraction, regimen: Regimen) -> Fraction:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 from io import StringIO
@@ -140,6 +140,10 @@ def _cards_by_http(call: Json) -> list[Json]:
 def kinds(expected: Prediction, cards: list[Json], case: Case | Other) -> Iterator[str]:
     """What is different between a prediction and the cards of an answer, in words."""
     met = {card["source"]["topic"]["code"]: card for card in cards}
+    removes = any(action["type"] == "delete" for action in actions(cards))
+    if removes and any(card["indicator"] == "critical" for card in cards):  # an order to be removed gets no dose
+        unadvised = {topic: grades for topic, grades in expected.cards.items() if topic != "doseAdvice"}
+        expected = replace(expected, cards=unadvised, offered=())
     for topic in expected.topics:
         wanted = expected.cards.get(topic, frozenset({""}))
         found = met[topic]["indicator"] if topic in met else ""
@@ -154,7 +158,6 @@ def kinds(expected: Prediction, cards: list[Json], case: Case | Other) -> Iterat
     ways = expected.offered if dose else ()
     if not _would_do(offered, ways):
         yield f"offered {_shown(offered)}, expected {' and '.join(map(_shown, ways)) or 'none'}"
-    removes = any(action["type"] == "delete" for action in actions(cards))
     if removes != expected.removes and "contraindication" in expected.topics:
         yield "removal is offered" if removes else "removal is not offered"
     for value in _clearances(cards) if isinstance(case, Case) else ():
@@ -172,8 +175,9 @@ def _shown(regimens: Any) -> str:
 
 
 def _would_do(offered: list[Regimen], expected: tuple[frozenset[Regimen], ...]) -> bool:
-    """One suggestion for each expected one, in their order."""
-    return len(offered) == len(expected) and all(one in ways for one, ways in zip(offered, expected, strict=True))
+    """At least one suggestion for each expected one, and none besides."""
+    right = all(any(one in ways for ways in expected) for one in offered)
+    return right and all(ways & set(offered) for ways in expected)
 
 
 _WORDS = re.compile(
