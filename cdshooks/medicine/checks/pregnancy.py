@@ -79,6 +79,17 @@ def _on_record(case: Case, rule: PregnancyRule, antiviral: PregnancyOf) -> Itera
             cites=[antiviral.cite],
             inputs=[feeding],
         )
+    elif antiviral.breastfeeding != "info":
+        yield from _feeding_not_seen(case, rule, antiviral)
+
+
+def _feeding_not_seen(case: Case, rule: PregnancyRule, antiviral: PregnancyOf) -> Iterator[Finding]:
+    """Breast-feeding stands on the problem list, or in a result."""
+    gap, said = record_gap(case.facts, "conditions"), case.facts.said("breastfeeding-status")
+    if gap and not isinstance(said, Said) and _may_bear(case.facts, rule) and case.facts.hook != "patient-view":
+        lost = case.knowledge.judgement.of_loss([antiviral.breastfeeding])
+        summary = f": breast-feeding could not be looked for (conditions {gap.why.value})"
+        yield case.finding(rule.id, "dataQuality", lost, summary, antiviral.breastfeeding_says, cites=[antiviral.cite])
 
 
 def _statements(facts: Facts, rule: PregnancyRule) -> Iterator[_Statement]:
@@ -154,11 +165,16 @@ def _too_young(facts: Facts, rules: tuple[PregnancyRule, ...]) -> bool:
     return any(facts.is_younger_than(rule.child_bearing.from_years) for rule in rules)
 
 
+def _may_bear(facts: Facts, rule: PregnancyRule) -> bool:
+    """By sex and age, as far as they are known."""
+    limits = rule.child_bearing
+    return facts.sex != "male" and (facts.age is None or limits.from_years <= facts.age <= limits.to_years)
+
+
 def _test(case: Case, rule: PregnancyRule, antiviral: PregnancyOf) -> Iterator[Finding]:
     facts, limits = case.facts, rule.child_bearing
-    of_age = facts.age is None or limits.from_years <= facts.age <= limits.to_years
     excluded = any(problem.concept in limits.excluded_by for problem in facts.problems)
-    if facts.sex == "male" or not of_age or excluded:
+    if not _may_bear(facts, rule) or excluded:
         return
     test = _tested(facts, rule)
     in_date = isinstance(test, Said) and (facts.today - test.on).days <= rule.test_days
