@@ -886,6 +886,8 @@ def _mended(value: Any) -> Any:
         for name in ("periodUnit", "durationUnit"):
             if f"{name}s" in kept:  # DSTU2
                 kept[name] = kept.pop(f"{name}s")
+        if "boundsQuantity" in kept:  # DSTU2
+            kept["boundsDuration"] = kept.pop("boundsQuantity")
         if "additionalInstructions" in kept:  # DSTU2
             kept["additionalInstruction"] = [kept.pop("additionalInstructions")]
         if isinstance(kept.get("doseAndRate"), dict):
