@@ -187,9 +187,7 @@ def _named(sentence: str, way: Way) -> Iterator[tuple[int, int]]:
             yield match.span()
 
 
-def _listed(
-    sentence: str, at: tuple[int, int], together: list[tuple[int, int]], words: GivingWords
-) -> tuple[int, int]:
+def _listed(sentence: str, at: tuple[int, int], together: list[tuple[int, int]], words: GivingWords) -> tuple[int, int]:
     """Start and end of the list in which it stands: "IV push, IM or SC"."""
     position = together.index(at)
     first = last = position
