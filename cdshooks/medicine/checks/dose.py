@@ -384,7 +384,7 @@ def _number_of_doses(order: Order, ordered: Regimen, today: date) -> int | None:
     if order.ends is None or ordered.per_day is None or ordered.later:
         return None
     days = (order.ends - max(order.starts or today, today)).days  # the last day may be the day after the last dose
-    return max(1, ceil(days * ordered.per_day)) if days >= 0 else None
+    return max(1, ceil(round(days * ordered.per_day, 6))) if days >= 0 else None
 
 
 def _right_for_one(case: Case, dose: DoseCase, other: DoseRow) -> Iterator[Finding]:

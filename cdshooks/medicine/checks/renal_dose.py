@@ -82,8 +82,8 @@ class _Judged:
         if judging.high > rule.times * (1 + judging.tolerance) or kidney.dialysis or kidney.moving == "rising":
             return ()
         verdict = judge(self.facts.genotypes, self.knowledge.resistance, order.product.drug, self.facts.today)
-        if not self.facts.genotypes and (words := says(order.said, rule.said, self.knowledge.phases)):
-            return (f'the order says "{words}", no genotype at hand',)
+        if not self.facts.genotypes and says(order.said, rule.said, self.knowledge.phases):
+            return ("by its words",)
         if verdict is None or verdict.level != rule.level or rank(verdict.earlier) > rank(rule.level):
             return ()
         found = [entry for entry in verdict.changes if rank(entry.level) >= rank("possible")]
@@ -370,7 +370,8 @@ def _by_specialist(case: _Judged, row: Band | DialysisRow, judging: Comparison, 
     assert rule is not None  # noqa: S101 - asked before
     what = f"{rule.level}-level resistance ({', '.join(against[:2])})"
     summary = f" is above the label's {judging.expected.regimen.wording}; for {what} a specialist's option"
-    found = case.finding(row, Indicator.WARNING, summary, rule.says, *_lines(case, (judging,)))
+    unseen = () if case.facts.genotypes else ("No genotype is at hand: the order's own words alone say so.",)
+    found = case.finding(row, Indicator.WARNING, summary, rule.says, *unseen, *_lines(case, (judging,)))
     return replace(found, citations=(*found.citations, case.knowledge.citation(rule.cite)))
 
 
