@@ -284,13 +284,13 @@ def valganciclovir(case: Other) -> Due:
     return Due((formula,), most="critical" if case.phase else "warning", quiet_gap=True)
 
 
-def _child_clearance(case: Other) -> Fraction | None:
+def _child_clearance(case: Other, k: Fraction | None = None) -> Fraction | None:
     """Modified Schwartz, capped, mL/min per 1.73 m2."""
     if case.height is None or case.creatinine is None:
         return None
-    if case.years < 2:
+    if k is None and case.years < 2:
         k = Fraction("0.45")
-    else:
+    elif k is None:
         k = Fraction("0.55") if case.years < (16 if case.sex == "female" else 13) else Fraction("0.70")
     return min(k * case.height / case.creatinine, Fraction(150))
 
@@ -302,9 +302,9 @@ def _surface(case: Other) -> Fraction | None:
     return _root(case.height * case.weight / 3600)
 
 
-def _formula(case: Other) -> Regimen | None:
+def _formula(case: Other, k: Fraction | None = None) -> Regimen | None:
     """The label's for prevention, in steps of 25 mg, at most 900 mg."""
-    clearance, surface = _child_clearance(case), _surface(case)
+    clearance, surface = _child_clearance(case, k), _surface(case)
     if clearance is None or surface is None:
         return None
     amount = 7 * clearance * surface
