@@ -92,7 +92,7 @@ def assess(facts: Facts, rule: KidneyRule, adults_from_years: int, *, per_kg: bo
     measured = _measured(facts, rule, weight) if per_kg and not child else None
     if not lacking and isinstance(creatinine, Lab) and age is not None and isinstance(facts.sex, str):
         if child and isinstance(height, Lab):
-            row = _k_of(rule, facts, age, facts.sex)
+            row = k_of(rule, age, facts.sex, {problem.concept for problem in facts.problems})
             clearance = schwartz(rule, row.k, height.value, creatinine.value)
             if row.or_k is not None:
                 second = schwartz(rule, row.or_k, height.value, creatinine.value)
@@ -188,9 +188,8 @@ def _by_sex(formula: CockcroftGault, sex: str) -> tuple[Decimal, str]:
     return (formula.female, f" x {formula.female}") if sex == "female" else (Decimal(1), "")
 
 
-def _k_of(rule: KidneyRule, facts: Facts, age: int, sex: str) -> SchwartzK:
-    """The row of the k table for a child."""
-    present = {problem.concept for problem in facts.problems}
+def k_of(rule: KidneyRule, age: int, sex: str, present: set[str]) -> SchwartzK:
+    """The row of the k table for a child with these problems on record."""
     return next(
         row
         for row in rule.schwartz.k

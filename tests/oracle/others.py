@@ -88,6 +88,7 @@ class Due:
     uncomputed: bool = False  # a figure of the sources lacks something
     at_most: str = "critical"  # where the order is more than any of them
     sure: tuple[Regimen, ...] = ()
+    smaller: Regimen | None = None  # by another constant: what is too little by the first alone is no error
     topic: str = "dose"
     gap: str = ""  # indicator of the dataQuality card
     quiet_gap: bool = False  # ... which is not compared
@@ -279,9 +280,13 @@ def valganciclovir(case: Other) -> Due:
         )
     if case.days < 30:  # the formula starts at one month
         return Due(verdict=("dose", "info"), quiet_gap=True)
-    if formula is None:
-        return Due(quiet_gap=True)
-    return Due((formula,), most="critical" if case.phase else "warning", quiet_gap=True)
+    if formula is None:  # its cap holds for any kidneys
+        most = _share(case, _q(900, 24)) if case.dose and case.phase else None
+        if most is None or most <= Fraction(11, 10):
+            return Due(quiet_gap=True)
+        return Due(verdict=("dose", "critical" if most >= Fraction(5, 4) else "warning"), quiet_gap=True)
+    smaller = _formula(case, Fraction("0.55")) if case.years == 16 and case.sex == "female" else None  # pages disagree
+    return Due((formula,), most="critical" if case.phase else "warning", quiet_gap=True, smaller=smaller)
 
 
 def _child_clearance(case: Other, k: Fraction | None = None) -> Fraction | None:
@@ -456,6 +461,8 @@ def _judged(case: Other, due: Due) -> tuple[str, bool]:
     if _right(case, due.also_right):
         return ("info", False) if due.otherwise and not _right(case, due.otherwise) else ("", False)
     (expected,) = due.regimens
+    if due.smaller and _sure_share(case, expected) < Fraction(9, 10) <= _sure_share(case, due.smaller):
+        return "info", False
     far = all(_sure_share(case, regimen) >= Fraction(5, 4) for regimen in (expected, *due.perhaps))
     indicator = "critical" if far else "warning"
     if due.grave and _sure_share(case, expected) <= Fraction(3, 4):
