@@ -392,6 +392,7 @@ class Regimen:
     read_from: tuple[str, ...] = ()  # how each part was read: "dose: 2 tablets x 450 mg (strength from RxNorm 313566)"
     sure: bool = True  # False when read from free text or by an assumption that is named in read_from
     later: "tuple[Step, ...]" = ()  # what follows this, in order
+    counted_in: str = ""  # what the order counts in: mg, mg/kg, mL, tablet, capsule, pill, vial; "" for no order
 
 
 @dataclass(frozen=True, slots=True)

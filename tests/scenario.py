@@ -270,9 +270,10 @@ def bundle(resources: list[Json], kind: str = "searchset") -> Json:
     return {"resourceType": "Bundle", "type": kind, **total, "entry": entries}
 
 
-def order_id(position: int, *, active: bool) -> str:
-    """The id of the order at a position, counted from 1."""
-    return f"{'med' if active else 'draft'}-{position}"
+def order_id(position: int, hook: str = "") -> str:
+    """The id of the order at a position of a hook's orders, else of the medication list; counted from 1."""
+    kind = {"": "med", "patient-view": "med", "medication-verify": "signed"}.get(hook, "draft")
+    return f"{kind}-{position}"
 
 
 def _context(scenario: Scenario, release: str, prefetch: Json) -> Json:
@@ -283,7 +284,7 @@ def _context(scenario: Scenario, release: str, prefetch: Json) -> Json:
     active = scenario.hook == "medication-verify"
     rendered, beside = [], []
     for position, order in enumerate(scenario.orders, 1):
-        resource, medication = _order(order, order_id(position, active=active), release, active=active)
+        resource, medication = _order(order, order_id(position, scenario.hook), release, active=active)
         rendered.append(resource)
         if medication:
             where = prefetch["medications"] if order.get("as") == "prefetch" else None
@@ -323,7 +324,7 @@ def _prefetch(scenario: Scenario, release: str) -> Json:
     if isinstance(medications, str):
         _put(found, "medications", medications)
     else:
-        rows = [_order(o, order_id(i, active=True), release, active=True)[0] for i, o in enumerate(medications, 1)]
+        rows = [_order(o, order_id(i), release, active=True)[0] for i, o in enumerate(medications, 1)]
         found["medications"] = bundle(rows)
     allergies = given.get("allergies", "none on file")
     if isinstance(allergies, str):
@@ -558,7 +559,7 @@ def _order(entry: Mapping[str, Any], identifier: str, release: str, *, active: b
     known = "hook order coding as form dose doses every times each code clock weekdays sig route reason note status of"
     _only(
         entry,
-        f"{known} as_needed from to rate lasts unselected replaces instruction intent reported steps",
+        f"{known} as_needed count from to rate lasts unselected replaces instruction intent reported steps",
         f"order {entry.get('order')}",
     )
     kind = "MedicationOrder" if release == "DSTU2" else "MedicationRequest"
@@ -583,7 +584,7 @@ def _order(entry: Mapping[str, Any], identifier: str, release: str, *, active: b
         else:
             found["reasonCode"] = [_concept(reason)]
     if "replaces" in entry:
-        found["priorPrescription"] = {"reference": f"{kind}/{order_id(entry['replaces'], active=True)}"}
+        found["priorPrescription"] = {"reference": f"{kind}/{order_id(entry['replaces'])}"}
     if "note" in entry:
         found["note"] = entry["note"] if release == "DSTU2" else [{"text": entry["note"]}]
     if dosage := _dosage(entry, release):
@@ -701,6 +702,8 @@ def _timing(entry: Mapping[str, Any], release: str) -> Json:
     if "lasts" in entry:
         length, unit = str(entry["lasts"]).split()
         repeat |= {"duration": float(length), "durationUnits" if release == "DSTU2" else "durationUnit": unit}
+    if "count" in entry:
+        repeat["count"] = entry["count"]
     if "clock" in entry:
         repeat["timeOfDay"] = [f"{time}:00" for time in entry["clock"]]
     if "weekdays" in entry:
@@ -753,8 +756,7 @@ def _reference(scenario: Scenario, expected: Mapping[str, Any]) -> str | None:
     position = expected.get("order", 1)
     if position == "none":
         return None
-    active = scenario.hook in ("patient-view", "medication-verify")
-    return f"MedicationRequest/{order_id(position, active=active)}"
+    return f"MedicationRequest/{order_id(position, scenario.hook)}"
 
 
 def _about(card: Json) -> str | None:

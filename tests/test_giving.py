@@ -100,6 +100,70 @@ def test_ways(text: str, ways: set[str]) -> None:
     assert of(text).ways == ways
 
 
+INJECTED = {"bolus", "intramuscular", "subcutaneous"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "350 mg in 100 mL over 60 minutes. Do not give as IV push, IM or SC.",
+        "never IM, SC or IV push",
+        "do not give IM, intrathecal or SC",
+        "Not for IM, SC, or bolus injection",
+        "No IV push/IM/SC",
+        "Contraindicated: IM/SC.",
+        "contraindicated: IV push, IM",
+        "IM contraindicated",
+        "IM/SC administration is contraindicated",
+        "IV push or IM injection must not be given",
+        "IM, SC: prohibited",
+        "IV push should be avoided",
+        "avoid IM",
+        "avoid bolus or push",
+        "not for bolus",
+        "no IV push; infuse over 1 h",
+        "over 1 h (not as a bolus)",
+        "neither IM nor SC",
+        "infuse over 1 h rather than IV push",
+        "infuse over 1 hour, then flush line with 10 mL saline IV push",
+        "flush with NS IV push before and after",
+        "over 1 h; saline flush IV push",
+        "premedicate with diphenhydramine 25 mg IV push",
+        "over 1 h via port-a-cath (SC port)",
+        "via implanted subcutaneous port",
+        "through a subcutaneously tunneled catheter over 1 h",
+        "via right SC line",
+        "per IM team",
+    ],
+)
+def test_what_is_denied_or_said_of_something_else_is_no_way_of_giving(text: str) -> None:
+    assert not of(text).ways & INJECTED
+
+
+@pytest.mark.parametrize(
+    ("text", "ways"),
+    [
+        ("give as IV push", {"bolus"}),
+        ("350 mg in 20 mL NS IV push", {"bolus"}),
+        ("do not dilute, give as IV push", {"bolus"}),
+        ("do not infuse but give as IV push", {"bolus"}),
+        ("no filter, IV push over 2 min", {"bolus"}),
+        ("flush line, give IV push", {"bolus"}),
+        ("flush line then IV push", {"bolus"}),
+        ("give IV push and flush with saline", {"bolus"}),
+        ("IV push, IM if no access", {"bolus", "intramuscular"}),
+        ("350 mg IM", {"intramuscular"}),
+        ("no IV access; give SC", {"subcutaneous"}),
+        ("not orally. Inject SC", {"subcutaneous"}),
+        ("contraindicated drugs stopped, give SC", {"subcutaneous"}),
+        ("heparin stopped, then IM", {"intramuscular"}),
+        ("no IM; IV push", {"bolus"}),
+    ],
+)
+def test_an_injection_that_is_meant_is_found(text: str, ways: set[str]) -> None:
+    assert of(text).ways & INJECTED == ways
+
+
 def test_dilutions() -> None:
     assert of("in 250 mL D5W").added_ml == (Decimal(250),)
     assert of("dilute to 500 mL").total_ml == (Decimal(500),)

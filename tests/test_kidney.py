@@ -19,6 +19,7 @@ from cdshooks.medicine.kidney import (
     cockcroft_gault,
     cockcroft_gault_per_kg,
     current_dialysis,
+    k_of,
     schwartz,
 )
 from cdshooks.medicine.knowledge import Knowledge
@@ -195,15 +196,34 @@ def test_clearances_are_rounded_half_up(value: str, unit: str, rounded: str) -> 
     ],
 )
 def test_schwartz(age: int, sex: str, height: str, creatinine: str, k: str, knowledge: Knowledge) -> None:
-    found = schwartz(knowledge.kidney, age, sex, Decimal(height), Decimal(creatinine))
+    row = k_of(knowledge.kidney, age, sex, set())
+    found = schwartz(knowledge.kidney, row.k, Decimal(height), Decimal(creatinine))
     assert close(found.value, Fraction(k) * Fraction(height) / Fraction(creatinine))
     assert found.unit == "mL/min/1.73 m2"
     assert "capped" not in found.arithmetic
 
 
+@pytest.mark.parametrize(
+    ("age", "sex", "present", "k", "or_k"),
+    [
+        (0, "male", {"low-birth-weight"}, "0.45", "0.33"),
+        (0, "male", set(), "0.45", "None"),
+        (1, "male", {"low-birth-weight"}, "0.45", "None"),
+        (15, "female", set(), "0.55", "None"),
+        (16, "female", set(), "0.70", "0.55"),
+        (16, "male", set(), "0.70", "None"),
+        (17, "female", set(), "0.70", "None"),
+    ],
+)
+def test_sources_disagree_on_k(age: int, sex: str, present: set[str], k: str, or_k: str, knowledge: Knowledge) -> None:
+    row = k_of(knowledge.kidney, age, sex, present)
+    assert (str(row.k), str(row.or_k)) == (k, or_k)
+    assert bool(row.because) == (or_k != "None")
+
+
 @pytest.mark.parametrize(("creatinine", "capped"), [("0.55", False), ("0.5499", True), ("0.2", True)])
 def test_schwartz_is_capped_at_150(creatinine: str, capped: bool, knowledge: Knowledge) -> None:
-    found = schwartz(knowledge.kidney, 8, "male", Decimal(150), Decimal(creatinine))  # 0.55 x 150 / 0.55 = 150
+    found = schwartz(knowledge.kidney, Decimal("0.55"), Decimal(150), Decimal(creatinine))  # 0.55 x 150 / 0.55 = 150
     assert found.value == 150
     assert ("capped at 150" in found.arithmetic) == capped
 

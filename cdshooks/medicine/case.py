@@ -12,7 +12,7 @@ from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.phase import phase_said
 from cdshooks.medicine.rules.dose import DoseRow, DoseRule, Formula, Known, Remark, When
 from cdshooks.medicine.rules.entries import Cite, Measure
-from cdshooks.medicine.rules.renal_dose import RenalDoseRule, TableRegimen
+from cdshooks.medicine.rules.renal_dose import Band, RenalDoseRule, TableRegimen
 from cdshooks.model import (
     Facts,
     Finding,
@@ -36,6 +36,7 @@ class RenalCase:
     table: RenalDoseRule
     kidney: Kidney
     is_child: bool  # below the age at which the adult table starts
+    lower: Band | None = None  # the band below, where the clearance may read too high and its edge is near
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class DoseCase:
     assumed: str = ""
     readings: tuple[DoseRow, ...] = ()
     known: tuple[KnownDose, ...] = ()
+    second: TableRegimen | None = None  # by the other clearance, where sources disagree on how to compute it
 
     @property
     def by_clearance(self) -> bool:
@@ -137,6 +139,11 @@ class Case:
             withdraw=withdraw if order.draft else "",
         )
 
+    @property
+    def ordered_now(self) -> bool:
+        """Is it an order of now: a draft, or one that a pharmacist verifies?"""
+        return self.order.draft or self.facts.hook == "medication-verify"
+
     def began(self, phase: Phase) -> date | None:
         """The first day of the therapy: by the orders on file, else as a renewal says it.
 
@@ -166,10 +173,24 @@ def case_of(order: Order, facts: Facts, knowledge: Knowledge) -> Case:
     renal = None
     if table:
         kidney = assess(facts, knowledge.kidney, table.adults_from_years, per_kg=table.per_kg)
-        renal = RenalCase(table, kidney, facts.is_younger_than(table.adults_from_years))
+        is_child = facts.is_younger_than(table.adults_from_years)
+        lower = None if is_child else _lower_band(table, kidney, facts, knowledge)
+        renal = RenalCase(table, kidney, is_child, lower)
     about = _About(order, facts, knowledge)
     dose, course = _dose_case(about, renal), course_of(order, facts, knowledge)
     return Case(order, renal, dose, course, facts, knowledge, tuple(_remarks(about)))
+
+
+def _lower_band(table: RenalDoseRule, kidney: Kidney, facts: Facts, knowledge: Knowledge) -> Band | None:
+    """The band below the computed clearance: low albumin or nephrotic syndrome, and the edge is within the margin."""
+    if not kidney.doubts or not kidney.clearance or kidney.dialysis:
+        return None
+    clearance = kidney.clearance.rounded
+    band, weight = table.band(clearance), facts.newest("weight")
+    margin = Decimal(knowledge.kidney.doubtful.margin_ml_min)
+    if table.per_kg:
+        margin = margin / weight.value if isinstance(weight, Lab) else Decimal(0)
+    return table.band(band.at_least - table.step) if band.at_least and clearance - band.at_least <= margin else None
 
 
 def later_steps(case: Case) -> Iterator[tuple[Case, ...]]:
@@ -396,7 +417,12 @@ def _with_expected(case: DoseCase, renal: RenalCase | None, facts: Facts) -> Dos
     made = _computed(formula, every, renal, facts)
     if not isinstance(made, _Computed):
         return replace(case, lacking=made)
-    return replace(case, expected=(made.regimen,), arithmetic=made.arithmetic, inputs=made.inputs)
+    other = None
+    if case.by_clearance and renal and renal.kidney.second:
+        by_second = replace(renal, kidney=replace(renal.kidney, clearance=renal.kidney.second))
+        computed = _computed(formula, every, by_second, facts)
+        other = computed.regimen if isinstance(computed, _Computed) else None
+    return replace(case, expected=(made.regimen,), arithmetic=made.arithmetic, inputs=made.inputs, second=other)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
-from cdshooks.medicine.rules.kidney import CockcroftGault, KidneyRule
+from cdshooks.medicine.rules.kidney import CockcroftGault, KidneyRule, SchwartzK
 from cdshooks.model import Facts, Input, Lab, Missing, Results, Why
 
 _MODALITIES = ("continuous", "peritoneal", "haemodialysis")  # the one that changes dosing most first
@@ -23,6 +23,7 @@ class Dialysis:
     because: str
     ref: str
     assumed: bool
+    prolonged: bool = False  # not continuous, but judged like it: SLED
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Kidney:
     """What is known of the kidneys. `clearance` is None when `lacking` names what it could not be computed for."""
 
     clearance: Clearance | None
-    second: Clearance | None  # another way to have it: with adjusted weight where BMI asks for it, or measured
+    second: Clearance | None  # another way: with adjusted weight where BMI asks for it, measured, by another k
     second_because: str  # "BMI 34", "measured on 2026-11-18"
     dialysis: Dialysis | None
     lacking: tuple[tuple[str, Missing], ...]  # (input in words, why)
@@ -91,7 +92,11 @@ def assess(facts: Facts, rule: KidneyRule, adults_from_years: int, *, per_kg: bo
     measured = _measured(facts, rule, weight) if per_kg and not child else None
     if not lacking and isinstance(creatinine, Lab) and age is not None and isinstance(facts.sex, str):
         if child and isinstance(height, Lab):
-            clearance = schwartz(rule, age, facts.sex, height.value, creatinine.value)
+            row = k_of(rule, age, facts.sex, {problem.concept for problem in facts.problems})
+            clearance = schwartz(rule, row.k, height.value, creatinine.value)
+            if row.or_k is not None:
+                second = schwartz(rule, row.or_k, height.value, creatinine.value)
+                second_because = row.because
         elif per_kg:
             clearance = cockcroft_gault_per_kg(rule, age, facts.sex, creatinine.value)
         elif isinstance(weight, Lab):
@@ -183,14 +188,22 @@ def _by_sex(formula: CockcroftGault, sex: str) -> tuple[Decimal, str]:
     return (formula.female, f" x {formula.female}") if sex == "female" else (Decimal(1), "")
 
 
-def schwartz(rule: KidneyRule, age: int, sex: str, height_cm: Decimal, creatinine: Decimal) -> Clearance:
+def k_of(rule: KidneyRule, age: int, sex: str, present: set[str]) -> SchwartzK:
+    """The row of the k table for a child with these problems on record."""
+    return next(
+        row
+        for row in rule.schwartz.k
+        if age < row.below_years and row.sex in ("any", sex) and (not row.problems or present & set(row.problems))
+    )
+
+
+def schwartz(rule: KidneyRule, k: Decimal, height_cm: Decimal, creatinine: Decimal) -> Clearance:
     """A child's clearance, mL/min/1.73 m2, capped; height in cm, creatinine in mg/dL."""
-    k = next(row.k for row in rule.schwartz.k if age < row.below_years and row.sex in ("any", sex))
     raw = k * height_cm / creatinine
     value = min(raw, rule.schwartz.cap)
     capped = f", capped at {rule.schwartz.cap}" if raw > value else ""
     text = f"{k} x {_shown(height_cm)} cm / {_shown(creatinine, 3)} mg/dL = {_shown(raw)}{capped}"
-    return Clearance(value, "mL/min/1.73 m2", "modified Schwartz", text)
+    return Clearance(value, "mL/min/1.73 m2", "modified Schwartz", text, f"k {k}")
 
 
 def adjusted_weight(rule: KidneyRule, sex: str, weight_kg: Decimal, height_cm: Decimal) -> Decimal:
@@ -227,7 +240,10 @@ def current_dialysis(facts: Facts, rule: KidneyRule) -> Dialysis | None:
     modality = next((kind for kind in _MODALITIES if kind in kinds), "haemodialysis")
     problem = next((p for kind, p in evidence if kind == modality), evidence[0][1])
     since = f" ({problem.since.isoformat()})" if problem.since else ""
-    return Dialysis(modality, f"{problem.text or 'dialysis'}{since}", problem.ref, assumed=modality not in kinds)
+    words = set(problem.text.lower().replace("-", " ").split())
+    prolonged = modality == "continuous" and any(words >= set(name.split()) for name in rule.prolonged_dialysis)
+    because = f"{problem.text or 'dialysis'}{since}"
+    return Dialysis(modality, because, problem.ref, assumed=modality not in kinds, prolonged=prolonged)
 
 
 def _movement(newest: Lab, results: Results, rule: KidneyRule) -> tuple[str, str]:

@@ -69,6 +69,8 @@ def _unknown_names(knowledge: Knowledge, rules: tuple[RenalDoseRule | DoseRule |
     ]
     used += [("drugs/others", "drug", name, known_drugs) for listed in medicines.classes.values() for name in listed]
     used += [(knowledge.phases.id, "transplant", name, concepts) for name in knowledge.phases.prophylaxis_window_days]
+    rows = knowledge.kidney.schwartz.k
+    used += [(knowledge.kidney.id, "problem", name, concepts) for row in rows for name in row.problems]
     switches = knowledge.site.switches.items()
     choices = frozenset(f"{name}: {choice}" for name, switch in switches for choice in switch.choices)
     for rule in rules:

@@ -72,19 +72,27 @@ def _in_form(
         if not isinstance(weight, Lab):
             return None
         step = knowledge.judgement.round_mg
-        milligrams = (dose * weight.value / step).quantize(Decimal(1), rounding=ROUND_HALF_UP) * step
+        milligrams = _rounded(dose * weight.value, step)
     if kind == "mg":
         return milligrams, kind
     if kind == "mL" and order.product.mg_per_ml:
-        return milligrams / order.product.mg_per_ml, kind
+        volume = milligrams / order.product.mg_per_ml
+        steps = [each.step for each in knowledge.judgement.round_ml if volume >= each.from_ml]
+        return _rounded(volume, steps[-1]), kind
+    if kind == "pill" and not order.product.strength_mg:
+        return milligrams, "mg"  # only the text names the strength: a bare count would lose it
     if kind == "pill" and order.product.strength_mg:
         count = milligrams / order.product.strength_mg
         return (count, spelled) if count == count.to_integral_value() else None  # tablets are never broken
     return None
 
 
+def _rounded(value: Decimal, step: Decimal) -> Decimal:
+    return (value / step).quantize(Decimal(1), rounding=ROUND_HALF_UP) * step
+
+
 def _ordered_unit(order: Order, words: DoseWords) -> tuple[str, str]:
-    """What the order's dose is counted in (mg, mg/kg, mL, pill; "" when only text gives it) and how it spells it."""
+    """What the order's dose is counted in (mg, mg/kg, mL, pill; "" without a dose) and how it spells it."""
     entries = [entry for dosage in order.chart.dosages for entry in dosage.doses]
     entries.sort(key=lambda entry: entry.kind != "ordered")
     for quantity in (entry.low or entry.high for entry in entries):
@@ -95,4 +103,6 @@ def _ordered_unit(order: Order, words: DoseWords) -> tuple[str, str]:
         if unit is None or unit.kind == "pill":
             return "pill", spelled or "{tbl}"
         return ("mL" if unit.kind == "liquid" else unit.means), spelled
-    return "", ""
+    counted_in = order.regimen.counted_in if isinstance(order.regimen, Regimen) else ""
+    spelled = next((unit for unit, printed in _COUNTED.items() if printed == counted_in), "")
+    return ("pill", spelled) if spelled else (counted_in, counted_in)

@@ -88,6 +88,7 @@ class Due:
     uncomputed: bool = False  # a figure of the sources lacks something
     at_most: str = "critical"  # where the order is more than any of them
     sure: tuple[Regimen, ...] = ()
+    smaller: Regimen | None = None  # by another constant: what is too little by the first alone is no error
     topic: str = "dose"
     gap: str = ""  # indicator of the dataQuality card
     quiet_gap: bool = False  # ... which is not compared
@@ -279,18 +280,22 @@ def valganciclovir(case: Other) -> Due:
         )
     if case.days < 30:  # the formula starts at one month
         return Due(verdict=("dose", "info"), quiet_gap=True)
-    if formula is None:
-        return Due(quiet_gap=True)
-    return Due((formula,), most="critical" if case.phase else "warning", quiet_gap=True)
+    if formula is None:  # its cap holds for any kidneys
+        most = _share(case, _q(900, 24)) if case.dose and case.phase else None
+        if most is None or most <= Fraction(11, 10):
+            return Due(quiet_gap=True)
+        return Due(verdict=("dose", "critical" if most >= Fraction(5, 4) else "warning"), quiet_gap=True)
+    smaller = _formula(case, Fraction("0.55")) if case.years == 16 and case.sex == "female" else None  # pages disagree
+    return Due((formula,), most="critical" if case.phase else "warning", quiet_gap=True, smaller=smaller)
 
 
-def _child_clearance(case: Other) -> Fraction | None:
+def _child_clearance(case: Other, k: Fraction | None = None) -> Fraction | None:
     """Modified Schwartz, capped, mL/min per 1.73 m2."""
     if case.height is None or case.creatinine is None:
         return None
-    if case.years < 2:
+    if k is None and case.years < 2:
         k = Fraction("0.45")
-    else:
+    elif k is None:
         k = Fraction("0.55") if case.years < (16 if case.sex == "female" else 13) else Fraction("0.70")
     return min(k * case.height / case.creatinine, Fraction(150))
 
@@ -302,9 +307,9 @@ def _surface(case: Other) -> Fraction | None:
     return _root(case.height * case.weight / 3600)
 
 
-def _formula(case: Other) -> Regimen | None:
+def _formula(case: Other, k: Fraction | None = None) -> Regimen | None:
     """The label's for prevention, in steps of 25 mg, at most 900 mg."""
-    clearance, surface = _child_clearance(case), _surface(case)
+    clearance, surface = _child_clearance(case, k), _surface(case)
     if clearance is None or surface is None:
         return None
     amount = 7 * clearance * surface
@@ -456,6 +461,8 @@ def _judged(case: Other, due: Due) -> tuple[str, bool]:
     if _right(case, due.also_right):
         return ("info", False) if due.otherwise and not _right(case, due.otherwise) else ("", False)
     (expected,) = due.regimens
+    if due.smaller and _sure_share(case, expected) < Fraction(9, 10) <= _sure_share(case, due.smaller):
+        return "info", False
     far = all(_sure_share(case, regimen) >= Fraction(5, 4) for regimen in (expected, *due.perhaps))
     indicator = "critical" if far else "warning"
     if due.grave and _sure_share(case, expected) <= Fraction(3, 4):

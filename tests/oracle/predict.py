@@ -187,6 +187,9 @@ def _by_weights(case: Case, drug: Drug, kidneys: Kidneys) -> Prediction:
     """By actual weight; where adjusted weight lands in another row, an order right by either is information."""
     actual = drug.answer(kidneys, case.form)
     found = _dose(case, drug, actual)
+    if (below := _row_below(case, drug, kidneys)) and _is_wrong(found) and not _is_wrong(_dose(case, drug, below)):
+        both = {r for answer in (actual, below) for column in _columns(case, drug, answer) for r in column}
+        return Prediction({"renalDose": frozenset({"info"})}, frozenset(both))
     lighter = _adjusted_weight(case, drug)
     if lighter is None or case.dose is None:
         return found
@@ -199,6 +202,17 @@ def _by_weights(case: Case, drug: Drug, kidneys: Kidneys) -> Prediction:
         return Prediction()
     named = {regimen for answer in (actual, adjusted) for column in _columns(case, drug, answer) for regimen in column}
     return Prediction({"renalDose": frozenset({"info"})}, frozenset(named))
+
+
+def _row_below(case: Case, drug: Drug, kidneys: Kidneys) -> Answer | None:
+    """At low albumin the clearance reads too high: near above the edge of its row an order may follow the next one."""
+    if case.dose is None or case.albumin is None or case.albumin >= 3:
+        return None
+    if True not in _near_above_an_edge(case, drug, kidneys):
+        return None
+    edge = drug.limits[kidneys.place(drug.limits)]
+    below = drug.answer(Kidneys(edge - Fraction(1, 10**6), Fraction(1), ""), case.form)
+    return below if below.kind == "doses" else None
 
 
 def _is_wrong(prediction: Prediction) -> bool:

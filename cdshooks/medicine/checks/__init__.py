@@ -126,9 +126,19 @@ def _counts(finding: Finding, said: set[tuple[str, tuple[str, ...]]]) -> bool:
 
 
 def _without_doses(findings: list[Finding]) -> list[Finding]:
-    """No dose is advised or proposed for an order that a critical finding proposes to remove: it would not mend it."""
-    if not any(finding.withdraw and finding.indicator is Indicator.CRITICAL for finding in findings):
-        return findings
+    """No dose is advised or proposed for an order that a critical finding proposes to remove: it would not mend it.
+
+    Beside a critical interaction the advice stays, in words alone: the other drug is to be ended first.
+    """
+    critical = [finding for finding in findings if finding.indicator is Indicator.CRITICAL]
+    if not any(finding.withdraw for finding in critical):
+        if not any(finding.topic == "interaction" for finding in critical):
+            return findings
+        first = "No dose is filled in: settle the interaction first."
+        return [
+            replace(f, proposals=(), because=(*f.because, first)) if f.topic == "doseAdvice" and f.proposals else f
+            for f in findings
+        ]
     line = "No dose is proposed: another finding speaks against giving this order at all."
     kept = [finding for finding in findings if finding.topic != "doseAdvice"]
     return [replace(f, proposals=(), because=(*f.because, line)) if f.proposals else f for f in kept]

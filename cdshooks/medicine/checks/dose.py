@@ -5,7 +5,9 @@ And is it more than any source has for anybody?
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
+from math import ceil
 
 from cdshooks.medicine.case import Case, DoseCase, KnownDose, RemarkCase, earlier_doses, medicines_gap
 from cdshooks.medicine.compare import Comparison, Slip, compare, in_table_unit, likely_slip, nearest
@@ -59,11 +61,13 @@ def _on_row(case: Case, dose: DoseCase) -> Iterator[Finding]:
     """What the row says about the order."""
     regimen, row = case.order.regimen, dose.row
     dialysis = case.renal.kidney.dialysis if case.renal else None
-    if dialysis and dose.by_clearance:
+    if dialysis and case.renal and case.renal.is_child:
         summary = ": no label dose for a child on dialysis; ask a specialist pharmacist"
         yield _finding(case, dose, Indicator.WARNING, summary, f"Dialysis: {dialysis.because}.", topic="dose")
+        yield from _beyond_formula(case, dose)
     elif dose.lacking:
         yield from _not_known(case, dose)
+        yield from _beyond_formula(case, dose)
     elif row.not_recommended:
         summary, topic = ": not recommended for this patient", "interaction" if row.when.with_drugs else "dose"
         yield _finding(case, dose, _CAP[row.at_most], summary, row.not_recommended, topic=topic)
@@ -89,6 +93,26 @@ def _beyond_maximum(case: Case, dose: DoseCase) -> Iterator[Finding]:
             expected=found.expected or f"{_words(maximum.regimens)} at most",
             citations=(case.knowledge.citation(maximum.cite),),
         )
+
+
+def _beyond_formula(case: Case, dose: DoseCase) -> Iterator[Finding]:
+    """The formula cannot be computed: what is more than the most that it gives for anybody is too much all the same."""
+    regimen, formula, every = case.order.regimen, dose.row.formula, dose.row.every
+    if formula is None or formula.most_mg is None or every is None or dose.assumed or not isinstance(regimen, Regimen):
+        return
+    most = TableRegimen(dose=(formula.most_mg, "mg"), every=every)
+    if comparisons := [c for c in _comparisons(case, (most,), regimen) if c.too_much]:
+        words = most.regimen.wording
+        far = all(_far(case, c) for c in comparisons)
+        found = _finding(
+            case,
+            dose,
+            Indicator.CRITICAL if far else Indicator.WARNING,
+            f" is too much: {words} at most, whatever the kidney function",
+            f"The formula of the label gives no child more than {words}.",
+            topic="dose",
+        )
+        yield replace(found, expected=f"{words} at most")
 
 
 def _far(case: Case, c: Comparison) -> bool:
@@ -266,6 +290,13 @@ def _judged(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
             if not any(c.fits for c in _comparisons(case, other.regimens, ordered)):
                 yield from _right_for_one(case, dose, other)
     if judging.fits or (_rising(case, dose) and not judging.too_much):
+        if judging.fits:
+            yield from _too_many_doses(case, dose, ordered)
+        return
+    second = nearest(_comparisons(case, (dose.second,), ordered)) if dose.second else judging
+    between = (judging.too_little and not second.too_little) or (judging.too_much and not second.too_much)
+    if dose.second and between:
+        yield _by_either(case, dose, dose.second)
         return
     either = (*dose.unseen, *dose.on_hold)
     if any(c.fits for row in either for c in _comparisons(case, row.regimens, ordered)):
@@ -318,6 +349,42 @@ def _is_grave(case: Case, dose: DoseCase, c: Comparison) -> bool:
     """Too much by so much; beside a drug that changes the dose, too little by so much as well."""
     too_little = c.too_little and c.low <= 1 - case.knowledge.judgement.strong
     return (c.too_much and _far(case, c)) or (bool(dose.row.when.with_drugs) and too_little)
+
+
+def _by_either(case: Case, dose: DoseCase, second: TableRegimen) -> Finding:
+    """Sources disagree on the clearance, and the order is no error by one of them: information that shows both."""
+    kidney = case.renal.kidney if case.renal else None
+    first, by_second = (kidney.clearance, kidney.second) if kidney else (None, None)
+    one = f"{_words(dose.expected)} ({first.by if first else ''})"
+    other = f"{_words((second,))} ({by_second.by if by_second else ''})"
+    lines = [_sentence(f"{kidney.second_because if kidney else ''}: {one}, or {other}")]
+    lines += [f"{by_second.arithmetic}."] if by_second else []
+    found = _finding(case, dose, Indicator.INFO, f": {one} or {other}, sources disagree", *lines, topic="dose")
+    return replace(found, expected=f"{one}; {other}")
+
+
+def _too_many_doses(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
+    """Right, but for more doses than the regimen is for. An order without an end is not asked how long it lasts."""
+    limit, order = dose.row.doses_at_most, case.order
+    number = _number_of_doses(order, ordered, case.facts.today)
+    if limit is None or number is None or not case.ordered_now:
+        return
+    before = earlier_doses(order, case.facts, case.knowledge) if order.draft else 0
+    if number + before > limit.doses:
+        given = f" ({before} given before)" if before else ""
+        because = f"The order is for {number} doses{given}; its regimen is for {limit.doses}."
+        yield _finding(case, dose, Indicator.WARNING, f" for {number} doses{given}: {limit.summary}", because)
+
+
+def _number_of_doses(order: Order, ordered: Regimen, today: date) -> int | None:
+    """How many doses the order says that it is for; None where it has no end."""
+    counts = [int(dosage.timing.count) for dosage in order.chart.dosages if dosage.timing.count]
+    if counts:
+        return sum(counts)
+    if order.ends is None or ordered.per_day is None or ordered.later:
+        return None
+    days = (order.ends - max(order.starts or today, today)).days  # the last day may be the day after the last dose
+    return max(1, ceil(round(days * ordered.per_day, 6))) if days >= 0 else None
 
 
 def _right_for_one(case: Case, dose: DoseCase, other: DoseRow) -> Iterator[Finding]:

@@ -44,7 +44,8 @@ def _doubled(case: Case, group: SameDrug | None, other: Order) -> Iterator[Findi
         one == another or "" in (one, another)
         for one, another in ((order.route, other.route), (order.product.form, other.product.form))
     )
-    if same_form and order.draft != other.draft:
+    beside = other.draft or any(other is judged for judged in case.facts.orders)  # ordered by the same call
+    if same_form and case.ordered_now and not beside:
         return  # a renewal or a change of dose
     name = case.knowledge.medicines.title(other.product.drug)
     how = other.route if order.route != other.route or order.product.form == other.product.form else other.product.form

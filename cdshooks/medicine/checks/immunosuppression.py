@@ -30,7 +30,7 @@ def _treats(case: Case, rule: ImmunosuppressionRule) -> bool:
     """Is it an order that begins to treat? The advice comes with the order, not with every look at the chart."""
     order = case.order
     begins = not case.course.runs or (case.course.days(case.facts.today) or 0) <= rule.course_days_at_most
-    return order.product.drug in rule.drugs and order.draft and order.intent.phase is Phase.TREATMENT and begins
+    return order.product.drug in rule.drugs and case.ordered_now and order.intent.phase is Phase.TREATMENT and begins
 
 
 def _said_before(case: Case, rule: ImmunosuppressionRule) -> bool:
@@ -40,7 +40,7 @@ def _said_before(case: Case, rule: ImmunosuppressionRule) -> bool:
         for order in case.facts.orders
         if order.product.drug in rule.drugs and order.systemic and order.intent.phase is Phase.TREATMENT
     )
-    return first is not case.order and first.draft
+    return first is not case.order and case.ordered_now
 
 
 def _applies(case: Case, row: LessImmunosuppression) -> dict[str, str]:

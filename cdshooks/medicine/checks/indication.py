@@ -245,8 +245,7 @@ def _starts(seen: _Seen, held: _Held) -> bool:
     case = seen.case
     same = case.knowledge.codes.same_active_drug(case.order.product.drug)
     given = (*case.facts.context, *case.facts.history)
-    new = case.order.draft or case.facts.hook == "medication-verify"
-    if not new or any(order.product.drug in same and not order.draft for order in given):
+    if not case.ordered_now or any(order.product.drug in same and not order.draft for order in given):
         return False
     if seen.medicines_unseen:
         held.cap(Indicator.INFO)

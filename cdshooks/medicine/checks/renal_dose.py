@@ -4,13 +4,14 @@ Judges the ordered against the expected regimens of the label table, and says no
 is missing or unreadable is the business of the other checks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from cdshooks.medicine.case import Case
 from cdshooks.medicine.compare import Comparison, Slip, compare, in_table_unit, likely_slip, nearest
 from cdshooks.medicine.kidney import Kidney
 from cdshooks.medicine.knowledge import Knowledge
+from cdshooks.medicine.phase import says
 from cdshooks.medicine.propose import proposal
 from cdshooks.medicine.resistance import judge, rank
 from cdshooks.medicine.rules.renal_dose import Band, DialysisRow, RenalDoseRule, TableRegimen, Variant
@@ -34,6 +35,7 @@ class _Judged:
     kidney: Kidney
     facts: Facts
     knowledge: Knowledge
+    lower: Band | None = None  # the band below, where the clearance may read too high
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -50,6 +52,8 @@ class _Judged:
     @property
     def state(self) -> str:
         """The kidney function in a few words, with its preposition."""
+        if self.kidney.dialysis and self.kidney.dialysis.prolonged:
+            return "on prolonged intermittent renal replacement"
         if self.kidney.dialysis:
             return f"on {_DIALYSIS_NAMES[self.kidney.dialysis.modality]}"
         return f"at CrCl {self.kidney.clearance}" if self.kidney.clearance else ""
@@ -78,6 +82,8 @@ class _Judged:
         if judging.high > rule.times * (1 + judging.tolerance) or kidney.dialysis or kidney.moving == "rising":
             return ()
         verdict = judge(self.facts.genotypes, self.knowledge.resistance, order.product.drug, self.facts.today)
+        if not self.facts.genotypes and says(order.said, rule.said, self.knowledge.phases):
+            return ("by its words",)
         if verdict is None or verdict.level != rule.level or rank(verdict.earlier) > rank(rule.level):
             return ()
         found = [entry for entry in verdict.changes if rank(entry.level) >= rank("possible")]
@@ -100,7 +106,8 @@ class _Judged:
         """A finding of topic renalDose on the row, with the reasons every card of this check gives."""
         cites = [row.cite or self.table.cite]
         if not self.kidney.dialysis:
-            cites.append(self.knowledge.kidney.cockcroft_gault.cite)
+            formula = self.knowledge.kidney.cockcroft_gault
+            cites.append(formula.per_kg_cite if self.table.per_kg else formula.cite)
         return Finding(
             topic="renalDose",
             indicator=indicator,
@@ -146,7 +153,7 @@ def check(case: Case) -> Iterator[Finding]:
     if case.renal is None or case.renal.is_child:
         return  # for a child a paediatric formula applies: never the adult band on top
     table, kidney = case.renal.table, case.renal.kidney
-    judged = _Judged(case.order, table, kidney, case.facts, case.knowledge)
+    judged = _Judged(case.order, table, kidney, case.facts, case.knowledge, case.renal.lower)
     found = list(_on_table(judged))
     yield from found
     if not any(finding.topic in ("contraindication", "dose") for finding in found):
@@ -172,7 +179,18 @@ def _on_table(judged: _Judged) -> Iterator[Finding]:
 def _by_clearance(case: _Judged, band: Band) -> Iterator[Finding]:
     """By the clearance; where there is a second one (adjusted weight, measured) in another band, by both."""
     found = list(_on_row(case, band))
-    clearance, second = case.kidney.clearance, case.kidney.second
+    clearance, second, lower = case.kidney.clearance, case.kidney.second, case.lower
+    if lower and lower.treatment and _warns(found) and not _warns(_on_row(case, lower)):
+        summary = f" is right for the band below; CrCl {clearance} may read too high ({case.kidney.doubts[0]})"
+        note = (
+            f"At {clearance} the label has {case.expected(band)}; in the band below, which is near,"
+            f" {case.expected(lower)}. The clearance may read too high: {'; '.join(case.kidney.doubts)}."
+        )
+        expected = f"{case.expected(band)}; band below: {case.expected(lower)}"
+        doubt = case.knowledge.citation(case.knowledge.kidney.doubtful.cite)
+        base = case.finding(band, Indicator.INFO, summary, note)
+        yield replace(base, expected=expected, citations=(*base.citations, doubt))
+        return
     other = case.table.band(second.rounded) if second else band
     if other is band or second is None or clearance is None:
         yield from found
@@ -182,7 +200,7 @@ def _by_clearance(case: _Judged, band: Band) -> Iterator[Finding]:
         f"{because[:1].upper()}{because[1:]}: clearance {clearance.rounded} {unit} by {clearance.by}"
         f" ({case.expected(band)}), {second.rounded} {unit} by {second.by} ({case.expected(other)})."
     )
-    wrong_by_both = all(any(f.indicator > Indicator.INFO for f in by) for by in (found, list(_on_row(case, other))))
+    wrong_by_both = _warns(found) and _warns(_on_row(case, other))
     if wrong_by_both or case.order.regimen is None:
         yield from (replace(f, because=(*f.because, note)) for f in found)
     elif isinstance(case.order.regimen, Regimen) and case.kidney.moving != "rising":
@@ -190,6 +208,10 @@ def _by_clearance(case: _Judged, band: Band) -> Iterator[Finding]:
         summary = f": CrCl {clearance.rounded} by {first}, {second.rounded} {unit} by {second.by}; bands differ"
         expected = f"{case.expected(band)} by {clearance.by}; {case.expected(other)} by {second.by}"
         yield replace(case.finding(band, Indicator.INFO, summary, note), expected=expected)
+
+
+def _warns(findings: Iterable[Finding]) -> bool:
+    return any(finding.indicator > Indicator.INFO for finding in findings)
 
 
 def _beyond_every_band(case: _Judged, highest: Band) -> Iterator[Finding]:
@@ -348,7 +370,8 @@ def _by_specialist(case: _Judged, row: Band | DialysisRow, judging: Comparison, 
     assert rule is not None  # noqa: S101 - asked before
     what = f"{rule.level}-level resistance ({', '.join(against[:2])})"
     summary = f" is above the label's {judging.expected.regimen.wording}; for {what} a specialist's option"
-    found = case.finding(row, Indicator.WARNING, summary, rule.says, *_lines(case, (judging,)))
+    unseen = () if case.facts.genotypes else ("No genotype is at hand: the order's own words alone say so.",)
+    found = case.finding(row, Indicator.WARNING, summary, rule.says, *unseen, *_lines(case, (judging,)))
     return replace(found, citations=(*found.citations, case.knowledge.citation(rule.cite)))
 
 

@@ -1,13 +1,12 @@
 """Can the kidney function be computed, is it current, steady and trustworthy? Silent when it is."""
 
 from collections.abc import Iterator
-from decimal import Decimal
 
 from cdshooks.medicine.case import Case
 from cdshooks.medicine.kidney import Kidney
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.rules.entries import Cite
-from cdshooks.medicine.rules.renal_dose import RenalDoseRule
+from cdshooks.medicine.rules.renal_dose import Band, RenalDoseRule
 from cdshooks.model import Facts, Finding, Indicator, Lab, Order, Phase, Why
 
 
@@ -23,7 +22,7 @@ def check(case: Case) -> Iterator[Finding]:
     yield from _stale(case.order, table, kidney, case.knowledge)
     yield from _old_weight(case.order, table, kidney, case.facts, case.knowledge)
     if not case.renal.is_child:
-        yield from _may_read_too_high(case.order, table, kidney, case.facts, case.knowledge)
+        yield from _may_read_too_high(case.order, table, kidney, case.renal.lower, case.knowledge)
 
 
 def _finding(
@@ -64,7 +63,7 @@ def _not_computable(order: Order, table: RenalDoseRule, kidney: Kidney, knowledg
         table,
         kidney,
         knowledge,
-        knowledge.kidney.cockcroft_gault.cite,
+        knowledge.kidney.cockcroft_gault.per_kg_cite if table.per_kg else knowledge.kidney.cockcroft_gault.cite,
         Indicator.WARNING,
         f"kidney function cannot be computed ({names})",
         *(f"{name}: {missing}." for name, missing in kidney.lacking),
@@ -146,40 +145,34 @@ def _old_weight(
 
 
 def _may_read_too_high(
-    order: Order, table: RenalDoseRule, kidney: Kidney, facts: Facts, knowledge: Knowledge
+    order: Order, table: RenalDoseRule, kidney: Kidney, below: Band | None, knowledge: Knowledge
 ) -> Iterator[Finding]:
     """Low albumin, nephrotic syndrome, oedema: a caveat, and the lower band's regimen when its edge is near."""
     cite = knowledge.kidney.doubtful.cite
     clearance = kidney.clearance
-    if kidney.doubts and clearance:
-        band = table.band(clearance.rounded)
-        below = table.band(band.at_least - table.step) if band.at_least else None
-        margin = Decimal(knowledge.kidney.doubtful.margin_ml_min)
-        weight = facts.newest("weight")
-        if table.per_kg:
-            margin = margin / weight.value if isinstance(weight, Lab) else Decimal(0)
-        if below and clearance.rounded - band.at_least <= margin:
-            phases = (order.intent.phase,) if order.intent.phase else (Phase.TREATMENT, Phase.MAINTENANCE)
-            lower = "; ".join(
-                f"{row[0].regimen.wording} ({phase.value})"
-                if (row := below.treatment if phase is Phase.TREATMENT else below.stable)
-                else "not recommended"
-                for phase in phases
-            )
-            yield _finding(
-                order,
-                table,
-                kidney,
-                knowledge,
-                cite,
-                Indicator.INFO,
-                f"CrCl {clearance.rounded} may be too high ({kidney.doubts[0]}); band below: {lower}",
-                _sentence("; ".join(kidney.doubts)),
-                f"Creatinine clearance then overestimates; {clearance} is"
-                f" {clearance.rounded - band.at_least} above the band edge at {band.at_least}."
-                f" Regimen of the band below: {lower}. Consider a cystatin C.",
-                _clearance_line(kidney),
-            )
+    if below and clearance:
+        edge = table.band(clearance.rounded).at_least
+        phases = (order.intent.phase,) if order.intent.phase else (Phase.TREATMENT, Phase.MAINTENANCE)
+        lower = "; ".join(
+            f"{row[0].regimen.wording} ({phase.value})"
+            if (row := below.treatment if phase is Phase.TREATMENT else below.stable)
+            else "not recommended"
+            for phase in phases
+        )
+        yield _finding(
+            order,
+            table,
+            kidney,
+            knowledge,
+            cite,
+            Indicator.INFO,
+            f"CrCl {clearance.rounded} may be too high ({kidney.doubts[0]}); band below: {lower}",
+            _sentence("; ".join(kidney.doubts)),
+            f"Creatinine clearance then overestimates; {clearance} is"
+            f" {clearance.rounded - edge} above the band edge at {edge}."
+            f" Regimen of the band below: {lower}. Consider a cystatin C.",
+            _clearance_line(kidney),
+        )
     if kidney.fluid:
         yield _finding(
             order,

@@ -140,7 +140,7 @@ def _put(dose: Dose, often: Often, notes: tuple[str, ...], sure: bool) -> Regime
     regimen = Regimen(
         dose.low, dose.high, dose.unit, per_day, per_day_high, often.after_dialysis, often.as_needed, "", notes, sure
     )
-    return _worded(regimen)
+    return _worded(replace(regimen, counted_in=dose.counted_in))
 
 
 def _worded(regimen: Regimen) -> Regimen:

@@ -25,6 +25,7 @@ class Dose:
     per_day: bool = False
     volume: bool = False
     assumed: bool = False
+    counted_in: str = ""  # mg, mg/kg, mL, tablet, vial: what was converted
 
     @property
     def wording(self) -> str:
@@ -87,7 +88,7 @@ def in_mg(amount: Amount, kind: str, product: Product, words: DoseWords) -> Dose
         return Unread("the dose is not a usable number")
     if unit.kind == "mass":
         low, high = amount.low * unit.factor, amount.high * unit.factor
-        return Dose(low, high, unit.means, kind, amount.text, amount.per_day)
+        return Dose(low, high, unit.means, kind, amount.text, amount.per_day, counted_in=unit.means)
     if unit.kind not in ("pill", "vial", "liquid"):
         return Unread(f"{quote(amount.text)} is a rate or a concentration, not a dose")
     liquid = unit.kind == "liquid"
@@ -106,7 +107,7 @@ def in_mg(amount: Amount, kind: str, product: Product, words: DoseWords) -> Dose
     count = span(amount.low * unit.factor, amount.high * unit.factor)
     how = f"{count} {unit.means} x {plain(each)} {per} (strength from {origin})"
     low, high = amount.low * unit.factor * each, amount.high * unit.factor * each
-    return Dose(low, high, "mg", kind, how, amount.per_day, volume=liquid)
+    return Dose(low, high, "mg", kind, how, amount.per_day, volume=liquid, counted_in=unit.means)
 
 
 def one_dose(doses: Sequence[Dose], often: Often | None, product: Product, words: DoseWords) -> Dose | Unread:
@@ -131,5 +132,7 @@ def one_dose(doses: Sequence[Dose], often: Often | None, product: Product, words
                 f"two doses are given: {same.wording} ({quote(same.how)}) and {other.wording} ({quote(other.how)})"
             )
     chosen = each[0]
+    counted_in = next(dose.counted_in for dose in doses if (dose.kind, dose.unit) == (chosen.kind, chosen.unit))
+    chosen = replace(chosen, counted_in=counted_in)  # of statements that agree, the one that comes first
     also = [other for other in each if other.unit != chosen.unit]
     return replace(chosen, how=chosen.how + (f"; also given as {also[0].wording}, not compared" if also else ""))

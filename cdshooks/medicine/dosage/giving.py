@@ -166,18 +166,62 @@ def _decimal(value: Fraction) -> Decimal:
 
 def _ways(text: str, words: GivingWords) -> Iterator[str]:
     for sentence in _SENTENCE.split(plain_words(text)):
-        for name, way in words.ways.items():
-            if _names(sentence, way, words):
+        named = {name: list(_named(sentence, way)) for name, way in words.ways.items()}
+        injections = sorted(span for name in words.injected for span in named[name])
+        for name, spans in named.items():
+            injected = name in words.injected
+            lists = (_listed(sentence, span, injections if injected else spans, words) for span in spans)
+            if any(
+                not _denied(sentence, start, end, words, over_commas=not injected)
+                and not (injected and _of_something_beside(sentence[:start], words))
+                for start, end in lists
+            ):
                 yield name
 
 
-def _names(sentence: str, way: Way, words: GivingWords) -> bool:
+def _named(sentence: str, way: Way) -> Iterator[tuple[int, int]]:
+    """Where the sentence has the words of a way, and means it."""
     ignored = [match.span() for match in way.ignored.finditer(sentence)] if way.ignored else []
     for match in way.words.finditer(sentence):
-        if any(start <= match.start() < end for start, end in ignored):
-            continue
-        before = re.findall(r"[\w']+", sentence[: match.start()])[-words.reach :]
-        after = sentence[match.end() :].lstrip(" :,-")
-        if not words.denied_before & set(before) and not words.denied_after.match(after):
+        if not any(start <= match.start() < end for start, end in ignored):
+            yield match.span()
+
+
+def _listed(sentence: str, at: tuple[int, int], together: list[tuple[int, int]], words: GivingWords) -> tuple[int, int]:
+    """Start and end of the list in which it stands: "IV push, IM or SC"."""
+    position = together.index(at)
+    first = last = position
+    while first > 0 and _is_list(sentence[together[first - 1][1] : together[first][0]], words):
+        first -= 1
+    while last + 1 < len(together) and _is_list(sentence[together[last][1] : together[last + 1][0]], words):
+        last += 1
+    return together[first][0], together[last][1]
+
+
+def _is_list(between: str, words: GivingWords) -> bool:
+    return set(re.findall(r"[\w']+", between)) <= words.between
+
+
+def _of_something_beside(before: str, words: GivingWords) -> bool:
+    """Is it a flush, or another drug, that is given so? Not across a comma, nor after a word that turns to the drug."""
+    part = before.rsplit(",", 1)[-1]
+    found = list(words.beside.finditer(part))
+    return bool(found) and not (words.resume | words.contrasts) & set(re.findall(r"[\w']+", part[found[-1].end() :]))
+
+
+def _denied(sentence: str, start: int, end: int, words: GivingWords, *, over_commas: bool) -> bool:
+    """Is what stands from start to end said not to be done? A comma ends a denial, but for one in a list."""
+    if words.denied_after.match(sentence[end:].lstrip(" :,-)/")):
+        return True
+    pieces = re.findall(r"[\w']+|,", sentence[:start])
+    passed = 0
+    for position in range(len(pieces) - 1, -1, -1):
+        piece = pieces[position]
+        if piece in words.denied_before:
             return True
+        listed = piece in words.between or piece == ","
+        passed += not listed
+        after_another = piece == "," and position and pieces[position - 1] not in words.between | words.denied_before
+        if piece in words.contrasts or passed >= words.reach or (after_another and not over_commas):
+            return False
     return False

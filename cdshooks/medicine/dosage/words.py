@@ -76,7 +76,11 @@ class GivingWords:
     resume: frozenset[str]
     reach: int
     denied_before: frozenset[str]
-    denied_after: re.Pattern[str]
+    denied_after: re.Pattern[str]  # with the words that may stand before it: "injection is contraindicated"
+    injected: frozenset[str]  # ways that are listed together
+    between: frozenset[str]  # words that may stand between the members of such a list
+    contrasts: frozenset[str]  # after one of these a denial, or what is said of a flush, is over
+    beside: re.Pattern[str]
     ways: Mapping[str, Way]
 
 
@@ -216,6 +220,11 @@ class _Giving(_Entry):
     reach: int
     denied_before: list[str]
     denied_after: list[str]
+    denied_after_words: list[str]
+    injected: list[str]
+    between: list[str]
+    contrasts: list[str]
+    beside: list[str]
     ways: dict[str, _Way]
 
 
@@ -371,9 +380,13 @@ def plain_words(text: str) -> str:
     return " ".join(plain.split())
 
 
-def _any_word(words: Iterable[str]) -> re.Pattern[str]:
+def _alternatives(words: Iterable[str]) -> str:
     longest_first = sorted(map(plain_words, words), key=len, reverse=True)
-    return re.compile(rf"(?<![\w.])(?:{'|'.join(map(re.escape, longest_first))})(?!\w)")
+    return "|".join(map(re.escape, longest_first))
+
+
+def _any_word(words: Iterable[str]) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w.])(?:{_alternatives(words)})(?!\w)")
 
 
 def _giving(file: _Giving) -> GivingWords:
@@ -390,7 +403,13 @@ def _giving(file: _Giving) -> GivingWords:
         resume=frozenset(file.resume),
         reach=file.reach,
         denied_before=frozenset(map(plain_words, file.denied_before)),
-        denied_after=_any_word(file.denied_after),
+        denied_after=re.compile(
+            rf"(?:(?:{_alternatives(file.denied_after_words)})[ :,]+)*(?:{_alternatives(file.denied_after)})(?!\w)"
+        ),
+        injected=frozenset(file.injected),
+        between=frozenset(map(plain_words, file.between)),
+        contrasts=frozenset(map(plain_words, file.contrasts)),
+        beside=_any_word(file.beside),
         ways={
             name: Way(_any_word(way.words), _any_word(way.ignore) if way.ignore else None)
             for name, way in file.ways.items()

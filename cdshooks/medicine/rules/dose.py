@@ -73,6 +73,13 @@ class Known(Entry):
         return self
 
 
+class DosesAtMost(Entry):
+    """A regimen is for so many doses, earlier ones of the course included; `summary` says what follows."""
+
+    doses: Annotated[int, Field(gt=0)]
+    summary: str
+
+
 class Remark(Entry):
     """Something to know beside the dose, whatever it is. `summary` follows the name of the order on the card."""
 
@@ -102,6 +109,7 @@ class DoseRow(Entry):
     elsewhere: Elsewhere | None = None
     off_label: StrictBool = False  # said with what is suggested
     weigh_every_days: int | None = None  # an older weight is named
+    doses_at_most: DosesAtMost | None = None
     note: str = ""
     at_most: Literal["critical", "warning", "info"] = "critical"
     cite: Cite | None = None

@@ -3,6 +3,8 @@
 from decimal import Decimal
 from typing import Literal
 
+from pydantic import model_validator
+
 from cdshooks.medicine.rules.entries import Cite, Entry
 
 
@@ -13,14 +15,24 @@ class CockcroftGault(Entry):
     divisor: Decimal
     female: Decimal
     cite: Cite
+    per_kg_cite: Cite
 
 
 class SchwartzK(Entry):
-    """One row of the k table."""
+    """One row of the k table. `or_k` where sources disagree, `because` says how; `problems`: at least one on record."""
 
     sex: Literal["any", "female", "male"]
     below_years: int
+    problems: tuple[str, ...] = ()
     k: Decimal
+    or_k: Decimal | None = None
+    because: str = ""
+
+    @model_validator(mode="after")
+    def _says_why(self) -> "SchwartzK":
+        if (self.or_k is None) != (not self.because):
+            raise ValueError("give `or_k` with `because`, or neither")
+        return self
 
 
 class Schwartz(Entry):
@@ -114,4 +126,5 @@ class KidneyRule(Entry):
     weight_days: int
     weight_slip: WeightSlip
     doubtful: Doubtful
+    prolonged_dialysis: tuple[str, ...]  # words for a kind that is judged as a continuous one
     dialysis_days: int

@@ -11,6 +11,13 @@ from cdshooks.medicine.rules.monitoring import Severity
 from cdshooks.model import Indicator, Phase
 
 
+class VolumeStep(Entry):
+    """Suggested volumes from `from_ml` on are rounded to `step`; the last entry that is reached counts."""
+
+    from_ml: Annotated[Decimal, Field(ge=0)]
+    step: Annotated[Decimal, Field(gt=0)]
+
+
 class JudgementRule(Entry):
     """mappings/judgement.yaml."""
 
@@ -23,6 +30,7 @@ class JudgementRule(Entry):
     pounds_per_kg: Annotated[Decimal, Field(gt=1)]
     pounds_within: Annotated[Decimal, Field(gt=0, lt=1)]
     round_mg: Annotated[Decimal, Field(gt=0)]
+    round_ml: Annotated[tuple[VolumeStep, ...], Field(min_length=1)]
     course_gap_days: Annotated[int, Field(ge=0)]
     lost: dict[Severity, Severity]  # of a check that could not be done, by the gravest card that it can give
     cite: Cite

@@ -129,12 +129,14 @@ class Escalation(Entry):
     """A larger dose that specialists use in one phase against resistance of one level in one gene.
 
     The card says so and suggests nothing. At most `times` the regimen of the row, in its interval; never on dialysis.
+    Known by a genotype; where none is on file, by the words `said` in the order.
     """
 
     phase: Phase
     gene: str
     level: Level
     times: Annotated[Decimal, Field(gt=1)]
+    said: tuple[str, ...] = ()
     says: str
     cite: Cite
 
