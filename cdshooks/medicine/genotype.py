@@ -376,7 +376,8 @@ def _answer(before: "list[_Walk]", clause: list[_Token], text: str, lexicon: Lex
 def _doubt_lessons(walks: "list[_Walk]", said: str, lexicon: Lexicon) -> None:
     """Where nothing was found in a gene, a lesson on one of its changes ("A594V confers ...") is no sure finding."""
     for walk in walks:
-        clear = {gene for other in walks if other is not walk for genes in other.clear for gene in genes}
+        others = [w for w in walks if w is not walk and not any(token.kind == "drug" for token in w.clause)]
+        clear = {gene for other in others for genes in other.clear for gene in genes}
         if not clear or not walk.clause or not lexicon.teaching.search(said, walk.clause[0].end, walk.clause[-1].end):
             continue
         for mention in walk.done:
