@@ -48,6 +48,13 @@ class LabOrder(Entry):
     name: str
 
 
+class NameWords(Entry):
+    """Words of a name: one of each group stands in it, and none of `never`."""
+
+    groups: tuple[tuple[str, ...], ...]
+    never: tuple[str, ...]
+
+
 class AnalyteEntry(Entry):
     """One analyte of analytes.yaml; the keys are explained there."""
 
@@ -63,6 +70,10 @@ class AnalyteEntry(Entry):
     remarks: dict[str, str] = {}
     grades: dict[str, Decimal] = {}
     named: tuple[str, ...] = ()
+    named_like: NameWords | None = None
+    beside: tuple[str, ...] = ()
+    not_from: tuple[str, ...] = ()
+    always_from: tuple[str, ...] = ()
     needs_exact: StrictBool = False
     words_are_results: StrictBool = False
 
