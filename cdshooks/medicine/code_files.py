@@ -289,6 +289,8 @@ def _analyte_problems(file: AnalytesFile, loinc: Rows, units: Mapping[str, Mappi
         if concept not in kinds:
             yield f"{place}: no row of codes/loinc.csv has the concept {concept!r}; add the rows or mend the name"
             continue
+        for other in sorted(set(analyte.beside) - kinds.keys()):
+            yield f"{place}.beside: no row of codes/loinc.csv has the concept {other!r}; mend it"
         for kind in sorted((analyte.kinds | analyte.excluded.keys() | analyte.remarks.keys()) - kinds[concept]):
             yield f"{place}: the kind {kind!r} does not occur for {concept} in codes/loinc.csv; mend it"
         block = units.get(analyte.units or key, {})

@@ -998,7 +998,8 @@ def _calls(
             case "denied" | "none":
                 turn("susceptible", token)
             case "affirmed":
-                turn("susceptible" if denying else "resistant", token)
+                none_was = last is not None and last.kind == "none"  # "none was found"
+                turn("susceptible" if denying or none_was else "resistant", token)
                 denying = False
             case "letter":
                 if (
