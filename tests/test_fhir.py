@@ -777,3 +777,17 @@ def test_every_broken_field_is_named_once() -> None:
 @pytest.mark.parametrize("change", [{"id": "not an id!"}, {"issued": "x"}, {"subject": 7}, {"effectiveDateTime": "y"}])
 def test_fields_on_which_no_verdict_rests_are_left_to_their_readers(change: Json) -> None:
     assert violations(RESULT | change, "R4") == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "specimen"),
+    [
+        ({"specimen": {"display": "CSF"}}, "CSF"),
+        ({"specimen": {"reference": "#s"}, "contained": [{"id": "s", "type": {"text": "Urine"}}]}, "Urine"),
+        ({"specimen": {"reference": "#s"}, "contained": [{"id": "t", "type": {"text": "Urine"}}]}, ""),
+        ({"specimen": {"reference": "Specimen/1"}}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_specimen_is_named_beside_the_result_or_inside_it(fields: Json, specimen: str) -> None:
+    assert FhirObservation({"resourceType": "Observation"} | fields).specimen == specimen

@@ -155,6 +155,7 @@ class Lexicon:
     contrast: re.Pattern[str]
     back: re.Pattern[str]
     elsewhere: re.Pattern[str]
+    answers: re.Pattern[str]
     brief: frozenset[str] = field(default_factory=frozenset)
 
     def drugs_in(self, text: str) -> tuple[str, ...]:
@@ -220,6 +221,7 @@ def make_lexicon(rule: ReadingRule, mutations: Mutations, drug_names: Mapping[st
         "remainder": rule.remainder,
         "listed": rule.listed,
         "sought": rule.sought,
+        "common": rule.common,
         "except": rule.except_,
         "denying": rule.denying,
         "denied": rule.denied,
@@ -256,6 +258,7 @@ def make_lexicon(rule: ReadingRule, mutations: Mutations, drug_names: Mapping[st
         contrast=re.compile(_any_of(rule.contrasts)),
         back=re.compile(_any_of(rule.back)),
         elsewhere=re.compile(rf"\d|{_any_of(rule.elsewhere)}"),
+        answers=re.compile(_any_of(rule.answers)),
         brief=frozenset(map(_key, rule.brief_undetermined)),
     )
 
@@ -296,6 +299,7 @@ def read_text(
             _answer(walks, clause, said[start:end], lexicon)
             walks.append(walk)
     _doubt_lessons(walks, said, lexicon)
+    _doubt_unanswered(walks)
     for walk in walks:
         read = walk.reading()
         of_a_drug = any(token.kind == "drug" for token in walk.clause) or (bool(drugs) and not genes)
@@ -345,7 +349,10 @@ def _answer(before: "list[_Walk]", clause: list[_Token], text: str, lexicon: Lex
     refers to. Where a plain statement is followed by a plain denial it is left open which of them holds.
     """
     kinds = {token.kind for token in clause}
-    names_something = kinds & {*_CHANGES, "codon", "gene", "drug", "remainder", "except", "range"}
+    names_something = kinds & {*_CHANGES, "codon", "gene", "drug", "remainder", "except", "range", "mixture", "share"}
+    headed = re.match(r"[^\w:]*([\w ()/-]+):", text)  # "Comment: none"
+    if headed and not lexicon.answers.search(headed[1]):
+        return
     if not before or names_something or lexicon.elsewhere.search(text):
         return
     denied = bool(kinds & {"denied", "none"} or {"denying", "affirmed"} <= kinds)
@@ -383,6 +390,16 @@ def _doubt_lessons(walks: "list[_Walk]", said: str, lexicon: Lexicon) -> None:
         for mention in walk.done:
             if not mention.affirmed and not mention.absent and clear & {"", *mention.genes}:
                 mention.uncertain = walk.is_example = True
+
+
+def _doubt_unanswered(walks: "list[_Walk]") -> None:
+    """What was looked for, and no word says whether it was found."""
+    settled = {_key(mention.token.text) for walk in walks for mention in walk.done}
+    clear = {gene for walk in walks for genes in walk.clear for gene in genes}
+    for walk in walks:
+        for mention in list(walk.sought) if walk.asks else ():
+            if _key(mention.token.text) not in settled and not clear & {"", *mention.genes}:
+                walk.decide([mention], uncertain=True)
 
 
 def _is_noun(call: Call, lexicon: Lexicon) -> bool:
@@ -453,7 +470,8 @@ class _Walk:
         self.last: _Token | None = None
         self.clause: list[_Token] = []
         self.sought: list[_Mention] = []  # looked for, or named as an example: no finding until a word says so
-        self.is_example = False
+        self.is_example = self.asks = False
+        self.common: _Token | None = None  # "the commonest mutations", which may be listed behind it
 
     def take(self, token: _Token) -> None:
         gap = self.said[self.last.end : token.start] if self.last else ""
@@ -462,6 +480,9 @@ class _Walk:
             mention.uncertain = bool(re.match(r"\s?\?", self.said[token.end :]))
             if not self.pending and not self.affirmed and not self.denying and not self.done:
                 self.listing = self.listing or _teaches(self.said[: token.start], self.lexicon)
+                self.listing = self.listing or (
+                    self.common is not None and bool(_ARE.search(self.said, self.common.end, token.start))
+                )
             self.is_example = self.is_example or self.listing
             (self.sought if self.listing else self.pending).append(mention)
         elif handler := getattr(self, f"_{token.kind}", None):
@@ -553,8 +574,10 @@ class _Walk:
         if self.pending and _is_answer(self.said, token, gap):
             self._flush(absent=True)
             return
-        if self.pending and not self.denying:
-            self._flush(absent=False)
+        if self.pending and not self.denying:  # "A594V, L595S: did not reveal any of these"
+            of_these = re.match(r"\s*(?:(?:any|either|all|one)\s+of\s+)?", self.said[token.end :])
+            refers = of_these and self.lexicon.back.match(self.said, token.end + of_these.end())
+            self._flush(absent=bool(refers))
         self.denying, self.noun = True, False
 
     def _except(self, token: _Token, gap: str) -> None:
@@ -577,6 +600,9 @@ class _Walk:
         elif self.sought and not self.remainder and not self.denying:
             if _ANSWERS.match(gap):  # not "detects A594V if present"
                 self.affirm_sought()
+        elif self.listing and self.last and self.last.kind == "sought" and re.fullmatch(r"\W*(?:and)?\W*", gap):
+            self.listing, self.affirmed = False, True  # "looked for and found: A594V"
+            return
         elif self.remainder or (self.denying and self.noun):  # "no other mutations detected"
             self._nothing_found()
             self.decide(self.sought, absent=True)
@@ -627,7 +653,11 @@ class _Walk:
             self._flush(self.denying)
         self.listing = True
 
+    def _common(self, token: _Token, gap: str) -> None:
+        self.common = token
+
     def _sought(self, token: _Token, gap: str) -> None:
+        self.asks = True
         if self.pending and not self.denying:  # "A594V and L595S were looked for"
             self.sought, self.pending, self.is_example = [*self.sought, *self.pending], [], True
         else:
@@ -667,7 +697,9 @@ class _Walk:
     def _more_follows(self, token: _Token) -> bool:
         """Is this the head of a list ("not detected: A594V, L595S")?"""
         return bool(
-            re.match(r"\s*(?:are|were|is|of|for)?\s*:?\s*(?:[A-Z][A-Za-z]{0,2}\d|p\.|del\s?\d)", self.said[token.end :])
+            re.match(
+                r"\s*(?:are|were|is|of|for|at)?\s*:?\s*(?:[A-Z][A-Za-z]{0,2}\d|p\.|del\s?\d)", self.said[token.end :]
+            )
         )
 
     def _next_gene(self, token: _Token) -> tuple[str, ...]:
@@ -682,7 +714,10 @@ def _teaches(before: str, lexicon: Lexicon) -> bool:
     return bool(found) and not found[-1]["these"]
 
 
-_ANSWERS = re.compile(r"[\s)]*(?:$|[(:=,-]|(?:was|were|is|are|and|has|have|both|all)\b)")  # behind what was looked for
+_ARE = re.compile(r"\b(?:is|are|include|includes|being)\b|:")
+_ANSWERS = re.compile(  # behind what was looked for
+    r"[\s)]*(?:$|[(:=-]|,?\s*(?:which\s+)?(?:was|were|is|are|and|has|have|both|all)\b)"
+)
 
 
 def _is_answer(said: str, token: _Token, gap: str) -> bool:

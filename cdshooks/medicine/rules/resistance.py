@@ -238,6 +238,8 @@ class ReadingRule(Entry):
     sought: tuple[str, ...]
     back: tuple[str, ...]
     elsewhere: tuple[str, ...]
+    answers: tuple[str, ...]
+    common: tuple[str, ...]
     mixture: tuple[str, ...]
     breaks: tuple[str, ...]
     contrasts: tuple[str, ...]
