@@ -384,7 +384,8 @@ def _labs_into(found: Json, scenario: Scenario, release: str) -> None:
 
 
 def _observation(lab: Mapping[str, Any], identifier: str, release: str) -> Json:
-    _only(lab, "name result words date at status of code issued unit_text specimen laboratory named", f"result {lab['name']}")
+    keys = "name result words date at status of code issued unit_text specimen laboratory named"
+    _only(lab, keys, f"result {lab['name']}")
     category = {"coding": [{"system": f"{_TERMINOLOGY}/observation-category", "code": "laboratory"}]}
     found: Json = {
         "resourceType": "Observation",
