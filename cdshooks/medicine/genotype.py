@@ -625,6 +625,9 @@ class _Walk:
         self.denying = self.noun = False
 
     def _none(self, token: _Token, gap: str) -> None:
+        if not self.pending and re.match(r"\s+of\b", self.said[token.end :]):  # "none of the mutations A594V, L595S"
+            self.denying = self.noun = True
+            return
         wild = _key(token.text) in {_key(words) for words in self.lexicon.rule.wild_type}
         if self.remainder:
             self.remainder, self.rest = False, True
