@@ -385,7 +385,8 @@ def _labs_into(found: Json, scenario: Scenario, release: str) -> None:
 
 
 def _observation(lab: Mapping[str, Any], identifier: str, release: str) -> Json:
-    _only(lab, "name result words date at status of code issued unit_text specimen laboratory", f"result {lab['name']}")
+    keys = "name result words date at status of code issued unit_text specimen laboratory named"
+    _only(lab, keys, f"result {lab['name']}")
     category = {"coding": [{"system": f"{_TERMINOLOGY}/observation-category", "code": "laboratory"}]}
     found: Json = {
         "resourceType": "Observation",
@@ -405,7 +406,7 @@ def _observation(lab: Mapping[str, Any], identifier: str, release: str) -> Json:
     codes = LABS[lab["name"]][0]
     code = lab.get("code", codes.get(unit, codes[""]))
     coding = {"coding": [{"system": _LOINC, "code": code, "display": lab["name"]}]} if code else {}
-    found["code"] = coding | {"text": lab["name"]}
+    found["code"] = coding | {"text": lab.get("named", lab["name"])}
     if "date" in lab or "at" in lab:
         found["effectiveDateTime"] = str(lab.get("at", lab.get("date")))
     if "specimen" in lab:

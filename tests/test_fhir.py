@@ -826,3 +826,17 @@ def test_versions_that_nothing_puts_in_order_all_stay() -> None:
 def test_equal_results_without_an_id_are_one() -> None:
     result = {"resourceType": "Observation", "valueQuantity": {"value": 1}}
     assert results_of([result, dict(result)]) == [result]
+
+
+@pytest.mark.parametrize(
+    ("fields", "specimen"),
+    [
+        ({"specimen": {"display": "CSF"}}, "CSF"),
+        ({"specimen": {"reference": "#s"}, "contained": [{"id": "s", "type": {"text": "Urine"}}]}, "Urine"),
+        ({"specimen": {"reference": "#s"}, "contained": [{"id": "t", "type": {"text": "Urine"}}]}, ""),
+        ({"specimen": {"reference": "Specimen/1"}}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_specimen_is_named_beside_the_result_or_inside_it(fields: Json, specimen: str) -> None:
+    assert FhirObservation({"resourceType": "Observation"} | fields).specimen == specimen

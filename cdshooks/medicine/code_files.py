@@ -58,6 +58,13 @@ class LabOrder(Entry):
     name: str
 
 
+class NameWords(Entry):
+    """Words of a name: one of each group stands in it, and none of `never`."""
+
+    groups: tuple[tuple[str, ...], ...]
+    never: tuple[str, ...]
+
+
 class AnalyteEntry(Entry):
     """One analyte of analytes.yaml; the keys are explained there."""
 
@@ -74,6 +81,10 @@ class AnalyteEntry(Entry):
     remarks: dict[str, str] = {}
     grades: dict[str, Decimal] = {}
     named: tuple[str, ...] = ()
+    named_like: NameWords | None = None
+    beside: tuple[str, ...] = ()
+    not_from: tuple[str, ...] = ()
+    always_from: tuple[str, ...] = ()
     needs_exact: StrictBool = False
     words_are_results: StrictBool = False
 
@@ -289,6 +300,8 @@ def _analyte_problems(file: AnalytesFile, loinc: Rows, units: Mapping[str, Mappi
         if concept not in kinds:
             yield f"{place}: no row of codes/loinc.csv has the concept {concept!r}; add the rows or mend the name"
             continue
+        for other in sorted(set(analyte.beside) - kinds.keys()):
+            yield f"{place}.beside: no row of codes/loinc.csv has the concept {other!r}; mend it"
         for kind in sorted((analyte.kinds | analyte.excluded.keys() | analyte.remarks.keys()) - kinds[concept]):
             yield f"{place}: the kind {kind!r} does not occur for {concept} in codes/loinc.csv; mend it"
         block = units.get(analyte.units or key, {})

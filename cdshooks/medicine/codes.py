@@ -73,7 +73,7 @@ class Analyte:
     """A result with a number; `lowest`..`highest` are the plausible values in `unit`, of an adult from `adult_lowest`.
 
     `excluded_kinds` and `remarks` give words by kind of code; `units` the known spellings of units, which stand in
-    units.csv under `unit_block`.
+    units.csv under `unit_block`. `not_from` finds the name of a specimen that this analyte is never measured in.
     """
 
     key: str
@@ -93,6 +93,7 @@ class Analyte:
     order: LabRequest | None
     units: Mapping[str, UnitRule]
     unit_block: str
+    not_from: re.Pattern[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +195,8 @@ class Codes:
     tests: Mapping[str, Test]
     _tests_by_name: Mapping[str, str]
     _analytes_by_name: Mapping[str, str]
+    _analytes_like: Mapping[str, tuple[re.Pattern[str], ...]]
+    _analytes_beside: Mapping[str, str]
     drugs: Mapping[str, Drug]
     groups: Mapping[str, frozenset[str]]
     loinc_by_group: Mapping[str, tuple[str, ...]]
@@ -264,13 +267,22 @@ class Codes:
         return {key} if key else set()
 
     def analyte_named(self, concept: Concept, name: str) -> str:
-        """The analyte that a result without a LOINC code seems to be by its name, "" for none.
+        """The analyte that a result without a code known here seems to be by its name, "" for none.
 
         Too little to use the result (its specimen is not known), enough to mention it.
         """
-        if any(normal_system(coding.system) == LOINC for coding in concept.codings):
-            return ""
-        return self._analytes_by_name.get(plain_text(name), "")
+        text = plain_text(name)
+        by_loinc = any(normal_system(coding.system) == LOINC for coding in concept.codings)
+        if not by_loinc and (key := self._analytes_by_name.get(text, "")):
+            return key
+        for key, (never, *groups) in self._analytes_like.items():
+            if all(group.search(text) for group in groups) and not never.search(text):
+                return key
+        return ""
+
+    def analyte_beside(self, concepts: Iterable[str]) -> str:
+        """The analyte that one of these is measured beside, in another specimen; "" for none."""
+        return next((self._analytes_beside[name] for name in concepts if name in self._analytes_beside), "")
 
     # ---- drugs
 
@@ -478,6 +490,13 @@ def _places(concept: Concept) -> Iterator[tuple[str, str]]:
         yield "display", display
 
 
+def _other_specimens(entry: AnalyteEntry) -> re.Pattern[str] | None:
+    if not entry.not_from:
+        return None
+    own = f"(?!.*{_any_of(entry.always_from)})" if entry.always_from else ""
+    return re.compile(f"^{own}.*{_any_of(entry.not_from)}")
+
+
 def _any_of(words: Iterable[str], *, letters_only: bool = False) -> str:
     """An expression that finds any of the words as a whole word, longest first; `letters_only`: a digit may follow."""
     longest_first = sorted({plain_text(word) for word in words}, key=lambda word: (-len(word), word))
@@ -562,6 +581,12 @@ def load_codes(folder: Traversable) -> Codes:
             for key, entry in read.analytes.analytes.items()
             for name in (entry.name, *entry.named)
         },
+        _analytes_like={
+            key: tuple(re.compile(_any_of(map(plain_text, words))) for words in (like.never, *like.groups))
+            for key, entry in read.analytes.analytes.items()
+            if (like := entry.named_like)
+        },
+        _analytes_beside={concept: key for key, entry in read.analytes.analytes.items() for concept in entry.beside},
         drugs=read.drugs.drugs,
         groups=read.conditions.groups,
         loinc_by_group=_queries(read.analytes, read.loinc),
@@ -602,6 +627,7 @@ def _analyte(key: str, entry: AnalyteEntry, units: Mapping[str, Mapping[str, Uni
         needs_exact=entry.needs_exact,
         words_are_results=entry.words_are_results,
         grades=entry.grades,
+        not_from=_other_specimens(entry),
         order=_request(entry.order),
         units=units[entry.units or key],
         unit_block=entry.units or key,

@@ -151,6 +151,11 @@ class Lexicon:
     noun_of: re.Pattern[str]
     asked: re.Pattern[str]
     teaches: re.Pattern[str]
+    teaching: re.Pattern[str]
+    contrast: re.Pattern[str]
+    back: re.Pattern[str]
+    elsewhere: re.Pattern[str]
+    answers: re.Pattern[str]
     brief: frozenset[str] = field(default_factory=frozenset)
 
     def drugs_in(self, text: str) -> tuple[str, ...]:
@@ -215,6 +220,8 @@ def make_lexicon(rule: ReadingRule, mutations: Mutations, drug_names: Mapping[st
         "caveat": rule.caveat,
         "remainder": rule.remainder,
         "listed": rule.listed,
+        "sought": rule.sought,
+        "common": rule.common,
         "except": rule.except_,
         "denying": rule.denying,
         "denied": rule.denied,
@@ -223,7 +230,7 @@ def make_lexicon(rule: ReadingRule, mutations: Mutations, drug_names: Mapping[st
         "possible": rule.calls.possible,
         "susceptible": rule.calls.susceptible,
         "resistant": rule.calls.resistant,
-        "break": rule.breaks,
+        "break": (*rule.breaks, *rule.contrasts),
         "drug": drugs,
     }
     words = [words for phrases in groups.values() for words in phrases]
@@ -247,6 +254,11 @@ def make_lexicon(rule: ReadingRule, mutations: Mutations, drug_names: Mapping[st
             rf"(?:(?P<these>{_any_of(rule.these)})\s+)?(?:[\w/-]+\s+){{0,2}}?{_any_of(rule.many)}"
             rf"[^.;\n:]{{0,60}}?{_any_of(rule.teaching)}[^.;\n:]{{0,40}}$"
         ),
+        teaching=re.compile(_any_of(rule.teaching)),
+        contrast=re.compile(_any_of(rule.contrasts)),
+        back=re.compile(_any_of(rule.back)),
+        elsewhere=re.compile(rf"\d|{_any_of(rule.elsewhere)}"),
+        answers=re.compile(_any_of(rule.answers)),
         brief=frozenset(map(_key, rule.brief_undetermined)),
     )
 
@@ -273,7 +285,8 @@ def read_text(
     found = Reading()
     heading, coded = genes, bool(genes)
     prose = len(said) > (_LIST_TEXT if genes or drugs else _BRIEF_TEXT)
-    for clause in _clauses(tokens):
+    walks: list[_Walk] = []
+    for start, end, clause in _clauses(tokens, len(said)):
         if any(t.kind == "caveat" for t in clause) and not any(t.kind in _CHANGES for t in clause):
             continue  # "the absence of mutations does not exclude resistance"
         walk = _Walk(said, lexicon, heading, coded=coded)
@@ -281,14 +294,24 @@ def read_text(
             walk.take(token)
         walk.close()
         heading = walk.genes
+        walk.clause = clause
+        if clause:
+            _answer(walks, clause, said[start:end], lexicon)
+            walks.append(walk)
+    _doubt_lessons(walks, said, lexicon)
+    _doubt_unanswered(walks)
+    for walk in walks:
         read = walk.reading()
-        of_a_drug = any(token.kind == "drug" for token in clause) or (bool(drugs) and not genes)
+        of_a_drug = any(token.kind == "drug" for token in walk.clause) or (bool(drugs) and not genes)
         if of_a_drug:  # then it speaks of the genes that it names, not of all, nor of those of an earlier clause
             told = walk.stated or coded
             failed = tuple(entry for entry in read.failed if entry[0] and told)
             read = replace(read, clear=tuple(filter(None, read.clear)) if told else (), failed=failed)
         found = merged(found, read)
-        calls = _calls(said, clause, lexicon, drugs, heading, of_resistance=of_resistance, prose=prose)
+        calls = _calls(said, walk.clause, lexicon, drugs, walk.genes, of_resistance=of_resistance, prose=prose)
+        if walk.is_example and not read.changes:  # "... confers ganciclovir resistance but was not found"
+            kept = (c for c in calls.calls if c.says not in ("resistant", "possible") or not _is_noun(c, lexicon))
+            calls = replace(calls, calls=tuple(kept))
         found = merged(found, calls)
     found = _without_repetition(_without_empty_calls(found))
     if coded and len(said) <= _LIST_TEXT:
@@ -302,15 +325,85 @@ def read_text(
     return merged(found, Reading(covered=covered))
 
 
-def _clauses(tokens: Iterable[_Token]) -> Iterator[list[_Token]]:
-    clause: list[_Token] = []
+def holds_a_change(text: str, lexicon: Lexicon) -> bool:
+    """Does a text hold what is written like a change, whatever is said of it?"""
+    return any(token.kind in _CHANGES for token in lexicon.read(plain(text)))
+
+
+def _clauses(tokens: Iterable[_Token], length: int) -> Iterator[tuple[int, int, list[_Token]]]:
+    """Each clause with where it starts (at the word that breaks it off) and ends."""
+    start, clause = 0, list[_Token]()
     for token in tokens:
         if token.kind == "break":
-            yield clause
-            clause = []
+            yield start, token.start, clause
+            start, clause = token.start, []
         else:
             clause.append(token)
-    yield clause
+    yield start, length, clause
+
+
+def _answer(before: "list[_Walk]", clause: list[_Token], text: str, lexicon: Lexicon) -> None:
+    """What a clause that names nothing itself says of what was named before it.
+
+    "Looked for: A594V, L595S. None was found." A list that was looked for takes the answer; so does what "it" or "but"
+    refers to. Where a plain statement is followed by a plain denial it is left open which of them holds.
+    """
+    kinds = {token.kind for token in clause}
+    names_something = kinds & {*_CHANGES, "codon", "gene", "drug", "remainder", "except", "range", "mixture", "share"}
+    headed = re.match(r"[^\w:]*([\w ()/-]+):", text)  # "Comment: none"
+    if headed and not lexicon.answers.search(headed[1]):
+        return
+    if not before or names_something or lexicon.elsewhere.search(text):
+        return
+    denied = bool(kinds & {"denied", "none"} or {"denying", "affirmed"} <= kinds)
+    affirmed = "affirmed" in kinds and not denied
+    last = before[-1]
+    if last.sought:
+        if denied:
+            last.decide(last.sought, absent=True)
+        elif affirmed:
+            last.affirm_sought()
+        return
+    if not denied:
+        return
+    contrast = lexicon.contrast.match(text)
+    refers = contrast or lexicon.back.search(text)
+    for walk in reversed(before):
+        stated = [mention for mention in walk.done if not mention.absent]
+        if not stated or (walk is not last and any(token.kind not in _CHANGES for token in walk.clause)):
+            break
+        for mention in stated:
+            if mention.affirmed and not contrast:
+                return  # "A594V detected. None besides"
+            mention.absent = bool(refers) and not mention.affirmed
+            mention.uncertain = not mention.absent
+        walk.is_example = True
+
+
+def _doubt_lessons(walks: "list[_Walk]", said: str, lexicon: Lexicon) -> None:
+    """Where nothing was found in a gene, a lesson on one of its changes ("A594V confers ...") is no sure finding."""
+    for walk in walks:
+        others = [w for w in walks if w is not walk and not any(token.kind == "drug" for token in w.clause)]
+        clear = {gene for other in others for genes in other.clear for gene in genes}
+        if not clear or not walk.clause or not lexicon.teaching.search(said, walk.clause[0].end, walk.clause[-1].end):
+            continue
+        for mention in walk.done:
+            if not mention.affirmed and not mention.absent and clear & {"", *mention.genes}:
+                mention.uncertain = walk.is_example = True
+
+
+def _doubt_unanswered(walks: "list[_Walk]") -> None:
+    """What was looked for, and no word says whether it was found."""
+    settled = {_key(mention.token.text) for walk in walks for mention in walk.done}
+    clear = {gene for walk in walks for genes in walk.clear for gene in genes}
+    for walk in walks:
+        for mention in list(walk.sought) if walk.asks else ():
+            if _key(mention.token.text) not in settled and not clear & {"", *mention.genes}:
+                walk.decide([mention], uncertain=True)
+
+
+def _is_noun(call: Call, lexicon: Lexicon) -> bool:
+    return _key(call.written) in map(_key, lexicon.rule.noun)
 
 
 def _without_empty_calls(found: Reading) -> Reading:
@@ -356,6 +449,8 @@ class _Mention:
     share: str = ""
     absent: bool = False
     undetermined: bool = False
+    affirmed: bool = False  # by a word, not by standing there alone
+    uncertain: bool = False  # may be read as found and as not found
 
 
 class _Walk:
@@ -373,12 +468,23 @@ class _Walk:
         self.remainder = self.rest = False  # "no other ...", and said of genes besides
         self.of_mutations = False
         self.last: _Token | None = None
+        self.clause: list[_Token] = []
+        self.sought: list[_Mention] = []  # looked for, or named as an example: no finding until a word says so
+        self.is_example = self.asks = False
+        self.common: _Token | None = None  # "the commonest mutations", which may be listed behind it
 
     def take(self, token: _Token) -> None:
         gap = self.said[self.last.end : token.start] if self.last else ""
         if token.kind in _CHANGES:
-            if not self.listing:
-                self.pending.append(_Mention(token, self.genes, self.stated or self.coded))
+            mention = _Mention(token, self.genes, self.stated or self.coded)
+            mention.uncertain = bool(re.match(r"\s?\?", self.said[token.end :]))
+            if not self.pending and not self.affirmed and not self.denying and not self.done:
+                self.listing = self.listing or _teaches(self.said[: token.start], self.lexicon)
+                self.listing = self.listing or (
+                    self.common is not None and bool(_ARE.search(self.said, self.common.end, token.start))
+                )
+            self.is_example = self.is_example or self.listing
+            (self.sought if self.listing else self.pending).append(mention)
         elif handler := getattr(self, f"_{token.kind}", None):
             handler(token, gap)
         if token.kind not in ("gene", "range"):
@@ -413,11 +519,25 @@ class _Walk:
         behind = self.said[codon.end : codon.end + _LONGEST_EXCHANGE]
         return self.of_mutations or (self.coded and len(self.said) <= _BRIEF_TEXT) or ">" in behind
 
-    def _flush(self, absent: bool) -> None:
+    def _flush(self, absent: bool, *, affirmed: bool = False) -> None:
         for mention in self.pending:
-            mention.absent = absent
+            mention.absent, mention.affirmed = absent, affirmed and not absent
         self.done += self.pending
         self.pending = []
+
+    def decide(self, mentions: Iterable[_Mention], *, absent: bool = False, uncertain: bool = False) -> None:
+        """Settle what was looked for."""
+        for mention in list(mentions):
+            mention.absent, mention.uncertain, mention.affirmed = absent, uncertain, not absent and not uncertain
+            self.sought.remove(mention)
+            self.done.append(mention)
+
+    def affirm_sought(self) -> None:
+        """Something that was looked for was found: sure where one change was, or where it is named again."""
+        names = [_key(mention.token.text) for mention in self.sought]
+        one = len(set(names)) == 1
+        again = [m for m, name in zip(self.sought, names, strict=True) if one or names.count(name) > 1]
+        self.decide(again or self.sought, uncertain=not again)
 
     def _nothing_found(self) -> None:
         if self.remainder:
@@ -454,8 +574,10 @@ class _Walk:
         if self.pending and _is_answer(self.said, token, gap):
             self._flush(absent=True)
             return
-        if self.pending and not self.denying:
-            self._flush(absent=False)
+        if self.pending and not self.denying:  # "A594V, L595S: did not reveal any of these"
+            of_these = re.match(r"\s*(?:(?:any|either|all|one)\s+of\s+)?", self.said[token.end :])
+            refers = of_these and self.lexicon.back.match(self.said, token.end + of_these.end())
+            self._flush(absent=bool(refers))
         self.denying, self.noun = True, False
 
     def _except(self, token: _Token, gap: str) -> None:
@@ -474,9 +596,16 @@ class _Walk:
 
     def _affirmed(self, token: _Token, gap: str) -> None:
         if self.pending:
-            self._flush(self.denying)
+            self._flush(self.denying, affirmed=True)
+        elif self.sought and not self.remainder and not self.denying:
+            if _ANSWERS.match(gap):  # not "detects A594V if present"
+                self.affirm_sought()
+        elif self.listing and self.last and self.last.kind == "sought" and re.fullmatch(r"\W*(?:and)?\W*", gap):
+            self.listing, self.affirmed = False, True  # "looked for and found: A594V"
+            return
         elif self.remainder or (self.denying and self.noun):  # "no other mutations detected"
             self._nothing_found()
+            self.decide(self.sought, absent=True)
         elif not self.denying:
             self.affirmed = True
             self.noun = self.noun or (self.coded and len(self.said) <= _BRIEF_TEXT)
@@ -490,10 +619,15 @@ class _Walk:
             self.denying, self.noun = True, True
             return
         elif not self.done or self.listing:
-            self._nothing_found()
+            if not (self.sought and "(" in gap):  # of one of those looked for: "A594V (not detected)"
+                self._nothing_found()
+            self.decide(self.sought, absent=True)
         self.denying = self.noun = False
 
     def _none(self, token: _Token, gap: str) -> None:
+        if not self.pending and re.match(r"\s+of\b", self.said[token.end :]):  # "none of the mutations A594V, L595S"
+            self.denying = self.noun = True
+            return
         wild = _key(token.text) in {_key(words) for words in self.lexicon.rule.wild_type}
         if self.remainder:
             self.remainder, self.rest = False, True
@@ -506,6 +640,7 @@ class _Walk:
             return
         else:
             self._nothing_found()
+            self.decide(self.sought, absent=True)
         self.denying = self.noun = False
 
     def _undetermined(self, token: _Token, gap: str) -> None:
@@ -520,6 +655,16 @@ class _Walk:
         if self.pending:
             self._flush(self.denying)
         self.listing = True
+
+    def _common(self, token: _Token, gap: str) -> None:
+        self.common = token
+
+    def _sought(self, token: _Token, gap: str) -> None:
+        self.asks = True
+        if self.pending and not self.denying:  # "A594V and L595S were looked for"
+            self.sought, self.pending, self.is_example = [*self.sought, *self.pending], [], True
+        else:
+            self._listed(token, gap)
 
     def _share(self, token: _Token, gap: str) -> None:
         if mention := self._latest(token):
@@ -555,7 +700,9 @@ class _Walk:
     def _more_follows(self, token: _Token) -> bool:
         """Is this the head of a list ("not detected: A594V, L595S")?"""
         return bool(
-            re.match(r"\s*(?:are|were|is|of|for)?\s*:?\s*(?:[A-Z][A-Za-z]{0,2}\d|p\.|del\s?\d)", self.said[token.end :])
+            re.match(
+                r"\s*(?:are|were|is|of|for|at)?\s*:?\s*(?:[A-Z][A-Za-z]{0,2}\d|p\.|del\s?\d)", self.said[token.end :]
+            )
         )
 
     def _next_gene(self, token: _Token) -> tuple[str, ...]:
@@ -568,6 +715,12 @@ def _teaches(before: str, lexicon: Lexicon) -> bool:
     """Does a text up to "resistance" speak of mutations in general, not of those of this virus?"""
     found = list(lexicon.teaches.finditer(before[-_LONGEST_LESSON:]))
     return bool(found) and not found[-1]["these"]
+
+
+_ARE = re.compile(r"\b(?:is|are|include|includes|being)\b|:")
+_ANSWERS = re.compile(  # behind what was looked for
+    r"[\s)]*(?:$|[(:=-]|,?\s*(?:which\s+)?(?:was|were|is|are|and|has|have|both|all)\b)"
+)
 
 
 def _is_answer(said: str, token: _Token, gap: str) -> bool:
@@ -589,6 +742,8 @@ def _resolve(mention: _Mention, lexicon: Lexicon) -> Reading:
     match, written = mention.token.match, mention.token.text.strip("()[] ")
     if mention.undetermined:
         return Reading(unread=(f'"{written}" is said not to be determined',))
+    if mention.uncertain and not mention.absent:
+        return Reading(unread=(f'"{written}" could not be read with certainty, as found or as not found',))
     kind = mention.token.kind
     if kind in ("named", "letters", "spaced", "exchange", "bare"):
         found = _substitution(mention, lexicon, written)
@@ -881,7 +1036,8 @@ def _calls(
             case "denied" | "none":
                 turn("susceptible", token)
             case "affirmed":
-                turn("susceptible" if denying else "resistant", token)
+                none_was = last is not None and last.kind == "none"  # "none was found"
+                turn("susceptible" if denying or none_was else "resistant", token)
                 denying = False
             case "letter":
                 if (

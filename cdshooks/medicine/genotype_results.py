@@ -12,7 +12,7 @@ from decimal import Decimal
 from functools import lru_cache, partial, reduce
 
 from cdshooks.medicine.dates import day_of, is_partial
-from cdshooks.medicine.genotype import merged, plain, read_text
+from cdshooks.medicine.genotype import holds_a_change, merged, plain, read_text
 from cdshooks.medicine.knowledge import Knowledge, Resistance
 from cdshooks.medicine.orders import short
 from cdshooks.medicine.results import SETTLED, WITHDRAWN
@@ -326,8 +326,10 @@ def _of_report(
     if sure and reading == Reading():
         if unread := _why_nothing(event, texts, known_refs):
             reading = Reading(unread=(unread,))
-    elif not sure and not (reading.changes or reading.calls or reading.clear or reading.failed):
-        return None
+    elif not sure and not (reading.changes or reading.calls or reading.clear or reading.failed or reading.unread):
+        if not any(holds_a_change(text, lexicon) for text in texts):
+            return None
+        reading = Reading(unread=(f'"{short(texts[0], 60)}" could not be read with certainty',))
     if reading == Reading():
         return None
     what = short(event.code.words[0], 50) if event.code.words else "CMV resistance report"

@@ -23,7 +23,7 @@ from cdshooks.medicine.orders import (
     treats_cmv,
 )
 from cdshooks.medicine.phase import phase_assumed
-from cdshooks.medicine.results import UNCODED, AnalyteResults, TestResults
+from cdshooks.medicine.results import ELSEWHERE, UNCODED, AnalyteResults, TestResults
 from cdshooks.medicine.serostatus import serostatus
 from cdshooks.model import (
     Allergy,
@@ -369,6 +369,8 @@ def _results(
         if tests := in_words.keys() & named or (codes.test_named(observation.name) if not named else set()):
             for key in tests:
                 in_words[key].append(observation)
+        elif key := codes.analyte_beside(sorted(named)):
+            found[key].append((observation, ELSEWHERE))
         elif not named and (key := codes.analyte_named(concept, observation.name)):
             found[key].append((observation, UNCODED))
     if strangers:

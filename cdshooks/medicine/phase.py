@@ -118,7 +118,7 @@ def phase_assumed(
         for entry in results.unused:  # what stands before the newest number
             if entry.kind == "word" and entry.on >= recent.isoformat() and _says_detected(entry.why, rule):
                 return Intent(Phase.TREATMENT, "assumed", f"{entry.what} {entry.why}")
-            looked = looked and entry.kind in ("withdrawn", "future")
+            looked = looked and entry.kind in ("withdrawn", "future", "specimen", "excluded")
         if isinstance(load, Lab) and load.on >= recent and _measurable(load):
             return Intent(Phase.TREATMENT, "assumed", f"CMV viral load {load.original} on {load.on.isoformat()}")
         # cleared just now: it may be the end of a treatment, so prophylaxis is not assumed

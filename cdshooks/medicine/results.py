@@ -13,13 +13,14 @@ from functools import partial
 from itertools import groupby
 from typing import TypeVar
 
-from cdshooks.medicine.codes import Analyte, Test
+from cdshooks.medicine.codes import Analyte, Test, plain_text
 from cdshooks.medicine.dates import day_of, is_partial, moment_of
 from cdshooks.medicine.orders import short
 from cdshooks.medicine.units import Refusal, convert
 from cdshooks.model import ChartObservation, Concept, Lab, Missing, Quantity, Said, Unused, Why
 
 UNCODED = "uncoded"  # kind of a result that is known by its name alone
+ELSEWHERE = "elsewhere"  # kind of a result whose code names another specimen
 WITHDRAWN = frozenset({"entered-in-error", "cancelled"})
 _NO_RESULT_YET = frozenset({"registered", "specimen-in-process"})
 SETTLED = frozenset({"final", "amended", "corrected", "appended"})
@@ -323,14 +324,20 @@ def read_lab(
         Unused, observation.ref, f"{analyte.name}{f' of {dated}' if day else ''}", analyte=analyte.key, on=dated
     )
     status, value = observation.status, observation.value
-    if kind == UNCODED:
-        return refuse(why=f'is named "{short(observation.name, 30)}" and has no code that is known here', kind=UNCODED)
     if status in WITHDRAWN:
         return refuse(why=f"was withdrawn ({status})", kind="withdrawn")
     if status in _NO_RESULT_YET and value is None:
         return None
     said = value
     value = _as_number(value, analyte)
+    if specimen := _another_specimen(observation, analyte, kind):
+        negative = isinstance(value, Quantity) and (value.value == 0 or "<" in value.comparator)
+        shown = "future" if day and day > today else "excluded" if negative else "specimen"
+        what = "has a code of another specimen or kind" if kind == ELSEWHERE else "is from another specimen"
+        why = f'({_original(said, value)}) {what} ("{short(specimen, 60)}") and is not compared with it'
+        return refuse(why=why, kind=shown)
+    if kind == UNCODED:
+        return refuse(why=f'is named "{short(observation.name, 30)}" and has no code that is known here', kind=UNCODED)
     if not isinstance(value, Quantity):
         if analyte.words_are_results and isinstance(value, str | Concept):
             words = value if isinstance(value, str) else " ".join(value.words[:1])
@@ -348,8 +355,7 @@ def read_lab(
     number = convert(value, analyte, kind)
     if isinstance(number, Refusal):
         return refuse(why=f"is not used: {number.reason}", kind="unit")
-    in_words = said if isinstance(said, str) else ""
-    original = short(in_words or f"{value.comparator}{value.value} {value.unit or value.code}".strip(), 40)
+    original = _original(said, value)
     lowest = analyte.adult_lowest if adult else analyte.lowest
     if not lowest <= number <= analyte.highest:
         limits = f"{lowest} to {analyte.highest} {analyte.unit}{' in an adult' if lowest > analyte.lowest else ''}"
@@ -376,6 +382,22 @@ def _field(observation: ChartObservation, *names: str) -> str:
     """The unreadable fields whose names begin so, for a sentence."""
     found = [name for name in observation.unreadable if name.startswith(names)]
     return f" in {' and '.join(found)}" if found else ""
+
+
+def _original(said: Quantity | str | Concept | None, value: Quantity | str | Concept | None) -> str:
+    """A result as the laboratory gave it."""
+    if isinstance(said, str) or not isinstance(value, Quantity):
+        words = said if isinstance(said, str) else " ".join(said.words[:1]) if isinstance(said, Concept) else ""
+        return short(words, 40)
+    return short(f"{value.comparator}{value.value} {value.unit or value.code}".strip(), 40)
+
+
+def _another_specimen(observation: ChartObservation, analyte: Analyte, kind: str) -> str:
+    """The specimen of a result that is not one of this analyte, "" for one that is."""
+    if kind == ELSEWHERE:
+        return observation.name or observation.specimen or "not named"
+    named = observation.specimen or (observation.name if kind == UNCODED else "")
+    return named if analyte.not_from and analyte.not_from.search(plain_text(named)) else ""
 
 
 _WRITTEN = re.compile(r"([<>]=?)?\s*(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?\s*([^\d\s].*)?", re.DOTALL)

@@ -411,7 +411,14 @@ class FhirObservation:
 
     @property
     def specimen(self) -> str:  # noqa: D102
-        return _text(_object(self.raw.get("specimen")).get("display"))
+        taken = _object(self.raw.get("specimen"))
+        if named := _text(taken.get("display")) or _text(_object(taken.get("identifier")).get("display")):
+            return named
+        reference = _text(taken.get("reference"))
+        for resource in objects(self.raw.get("contained")) if reference.startswith("#") else ():
+            if _text(resource.get("id")).removeprefix("#") == reference[1:]:
+                return " ".join(read_concept(resource.get("type")).words[:1])
+        return ""
 
     @property
     def laboratory(self) -> str:  # noqa: D102

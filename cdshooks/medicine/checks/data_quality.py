@@ -139,6 +139,7 @@ def check(case: Case) -> Iterator[Finding]:
     drug = order.product.drug
     yield from _unreadable(order, facts, knowledge)
     yield from _names_against_code(order, knowledge)
+    yield from _viral_load_not_used(order, facts, knowledge)
     if isinstance(order.regimen, Unread):
         yield _finding(
             knowledge,
@@ -239,6 +240,35 @@ def _names_against_code(order: Order, knowledge: Knowledge) -> Iterator[Finding]
             f"{order.label}: taken as {name} by its code; its name says something else as well",
             f"Checked as {name}, by its code ({product.recognised_by}). Its name also says {product.beside}.",
             rules=("data/drug",),
+        )
+
+
+def _viral_load_not_used(order: Order, facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
+    """CMV DNA of late that was not taken into the viral load of the blood: by its specimen, or known by name alone."""
+    if order.indication != "cmv":
+        return
+    since = facts.today - timedelta(days=knowledge.response.current_days)
+    keys = [key for key, analyte in knowledge.codes.analytes.items() if analyte.not_from]
+    used = [lab.on for key in keys for lab in facts.results[key].since(since)]
+    newest = max(used, default=since).isoformat()
+    shown = [
+        entry
+        for key in keys
+        for entry in facts.results[key].met
+        if (entry.kind == "specimen" and (entry.on or newest) >= since.isoformat())
+        or (entry.kind == "uncoded" and (entry.on or newest) >= newest)
+    ]
+    if shown:
+        elsewhere = all(entry.kind == "specimen" for entry in shown)
+        what = "CMV DNA in another specimen is not compared with blood" if elsewhere else "CMV DNA sent was not used"
+        yield _finding(
+            knowledge,
+            order.chart,
+            order.product.drug,
+            Indicator.INFO,
+            f"{order.label}: {what}",
+            *(f"{_upper(entry.what)} {entry.why}." for entry in shown),
+            "Response and breakthrough are judged on CMV DNA in blood under a code known here: look at the report.",
         )
 
 

@@ -171,6 +171,11 @@ def _washing_out(case: Case, pair: Pair, drug: str, ended: list[Prescription], b
     held = newest.state is OrderState.PAUSED
     recent = held or newest.starts is None or begins - newest.starts <= since
     remark = f"{'on hold' if held else 'over'}, its last day is not on file: make sure that the wash-out is kept"
+    if (
+        not held and newest.starts and (begins - newest.starts).days < pair.washout_days
+    ):  # then every dose of it was too lately
+        remark = f"begun {newest.starts.isoformat()}, {(begins - newest.starts).days} days before this order; {remark}"
+        return _Hit(pair, drug, name, newest, remark, _Graded(severity))
     indicator = min(severity, Indicator.WARNING if recent else Indicator.INFO)
     return _Hit(pair, drug, name, newest, remark, _Graded(indicator))
 

@@ -4,6 +4,7 @@ Whoever is pregnant by the newest statement counts, whatever the sex on record. 
 one that needs no test: then a card says that it is not known.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -95,7 +96,8 @@ def _feeding_not_seen(case: Case, rule: PregnancyRule, antiviral: PregnancyOf) -
 def _statements(facts: Facts, rule: PregnancyRule) -> Iterator[_Statement]:
     oldest = facts.today - timedelta(days=rule.pregnancy_days)
     for problem in facts.problems:
-        if problem.concept in ("pregnancy", "not-pregnant") and (problem.since is None or problem.since >= oldest):
+        since = _end_of_year_told(problem.text) or problem.since
+        if problem.concept in ("pregnancy", "not-pregnant") and (since is None or since >= oldest):
             pregnant = problem.concept == "pregnancy"
             words = problem.text or problem.concept
             yield _Statement(pregnant, words, problem.since, problem.ref, result=False)
@@ -103,6 +105,12 @@ def _statements(facts: Facts, rule: PregnancyRule) -> Iterator[_Statement]:
         if isinstance(said, Said) and said.answer and said.on >= oldest:
             words = f"{said.test.replace('-', ' ')}: {said.words}" if said.test != rule.hormone.analyte else said.words
             yield _Statement(said.answer == "positive", words, said.on, said.ref, result=True)
+
+
+def _end_of_year_told(text: str) -> date | None:
+    """The last day of the year that ends a short text ("Pregnancy, 2019"); a longer one may tell of something else."""
+    found = re.fullmatch(r"\s*[^\W\d]+(?:\W+[^\W\d]+){0,2}\W+((?:19|20)\d\d)\W*", text)
+    return date(int(found[1]), 12, 31) if found else None
 
 
 def _by_hormone(facts: Facts, rule: PregnancyRule) -> Said | Missing:

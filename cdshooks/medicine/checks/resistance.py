@@ -6,12 +6,12 @@ at is said as information, never as susceptible.
 
 from collections.abc import Iterator
 
-from cdshooks.medicine.case import Case
+from cdshooks.medicine.case import Case, record_gap
 from cdshooks.medicine.kidney import assess
 from cdshooks.medicine.resistance import JudgedCall, JudgedChange, Verdict, judge, rank
 from cdshooks.medicine.rules.entries import Cite
 from cdshooks.medicine.rules.resistance import Level, Option, ResistanceRule
-from cdshooks.model import Finding, Genotype, Indicator, Input, Lab, Missing
+from cdshooks.model import Finding, Genotype, Indicator, Input, Lab, Missing, Phase
 
 _ADULT_YEARS = 0  # options name limits that are Cockcroft-Gault for whoever is given the drug
 _LISTED = 8  # findings named on a card; the rest is counted
@@ -22,6 +22,7 @@ def check(case: Case) -> Iterator[Finding]:
     order, facts, resistance = case.order, case.facts, case.knowledge.resistance
     if order.indication != "cmv":
         return
+    yield from _reports_unseen(case)
     verdict = judge(facts.genotypes, resistance, order.product.drug, facts.today)
     if verdict is None:
         return
@@ -43,6 +44,23 @@ def check(case: Case) -> Iterator[Finding]:
         intent=order.intent,
         inputs=tuple(_inputs(verdict)),
     )
+
+
+def _reports_unseen(case: Case) -> Iterator[Finding]:
+    """The reports did not come, so that a genotype could not be looked for; not asked of prophylaxis."""
+    gap = record_gap(case.facts, "reports")
+    if gap and case.order.intent.phase is not Phase.PROPHYLAXIS:
+        rule = case.knowledge.resistance.rule
+        in_part = case.facts.problem_gaps.get("reports") is None
+        how = "first page of the reports alone" if in_part else f"reports {gap.why.value}"
+        yield case.finding(
+            rule.id,
+            "dataQuality",
+            Indicator.INFO,
+            f": resistance reports could not be looked for ({how})",
+            f"Reports: {gap}. A genotype that is sent as a report alone was not seen; resistance is not excluded.",
+            cites=[rule.cite],
+        )
 
 
 def _nothing_usable(case: Case) -> Iterator[Finding]:

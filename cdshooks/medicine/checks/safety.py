@@ -29,7 +29,7 @@ _NOT_SEEN = (Why.NOT_SENT, Why.FETCH_FAILED)
 def check(case: Case) -> Iterator[Finding]:
     """Findings of topic administration and contraindication, and dataQuality for what could not be read or looked for.
 
-    Of therapy that runs only what is critical is said when the chart is opened.
+    Of therapy that runs only what is critical is said when the chart is opened, and that a route is used for too long.
     """
     opened = case.facts.hook == "patient-view"
     for rule in case.knowledge.safety:
@@ -37,6 +37,9 @@ def check(case: Case) -> Iterator[Finding]:
             for finding in _findings(case, rule):
                 if not opened or finding.indicator is Indicator.CRITICAL:
                     yield _with_line(finding, rule)
+            for limit in rule.days_by_route:
+                if case.order.route in limit.routes:
+                    yield from (_with_line(finding, rule) for finding in _too_long(case, rule, limit))
 
 
 def by_route(case: Case) -> Iterator[Finding]:
@@ -58,9 +61,6 @@ def _findings(case: Case, rule: SafetyRule) -> Iterator[Finding]:
         yield from _infusion(case, rule, rule.infusion, giving)
     if rule.forms and order.route in rule.forms.routes:
         yield from _forms(case, rule, rule.forms, giving)
-    for limit in rule.days_by_route:
-        if order.route in limit.routes:
-            yield from _too_long(case, rule, limit)
     for problem in rule.with_problem:
         if order.route in problem.routes:
             yield from _with_problem(case, rule, problem)
@@ -75,11 +75,12 @@ def _said(case: Case, rule: SafetyRule, advice: GivingAdvice, *more: str) -> Fin
 
 
 def _too_long(case: Case, rule: SafetyRule, limit: DaysByRoute) -> Iterator[Finding]:
-    """Days by this route so far in the course, and those that the order has before it."""
+    """Days by this route so far in the course, and those ahead; when the chart is opened, those so far alone."""
     order, today = case.order, case.facts.today
     so_far = days_of([o for o in case.course.orders if o.route in limit.routes], today)
     first = max(order.starts or today, today)
-    ahead = max((order.ends - first).days + (not so_far), 0) if order.ends else 0
+    planned = order.ends if case.facts.hook != "patient-view" else None
+    ahead = max((planned - first).days + (not so_far), 0) if planned else 0
     if so_far + ahead > limit.days:
         given = f"Days by this route so far: {so_far}" + (f", ahead: {ahead}." if ahead else ".")
         yield _said(case, rule, limit, given)
