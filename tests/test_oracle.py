@@ -125,7 +125,7 @@ def test_a_wrong_answer_is_noticed() -> None:
         other = {"info": "critical", "warning": "info", "critical": "warning"}[cards[0]["indicator"]]
         spoilt = [cards[1:], [cards[0] | {"indicator": other}, *cards[1:]]]
         if any(action["type"] == "update" for action in run.actions(cards[:1])):
-            spoilt.append([cards[0] | {"suggestions": []}, *cards[1:]])
+            spoilt.append([card | {"suggestions": []} for card in cards])
         spoilt_answers += len(spoilt)
         missed += [case for wrong in spoilt if not list(run.kinds(expected, wrong, case))]
     assert missed == []
