@@ -130,7 +130,7 @@ def likely_slip(
     for power, factor in _POWERS:
         if about(c.high, factor) or about(c.low, 1 / factor):
             times = f"{power} times" if c.high > 1 else f"a {power.removeprefix('a ')}th of"
-            check = "check the decimal point" if factor <= _POINT else "check decimal point and unit"
+            check = "check the decimal point" if factor <= TENFOLD else "check decimal point and unit"
             return Slip(
                 f" is {times} what is expected, {check}", f"The amount is off by a factor of {power}: {check}.", sure
             )
@@ -144,5 +144,5 @@ def likely_slip(
     return None
 
 
-_POINT = Decimal(10)
-_POWERS = (("ten", _POINT), ("a hundred", Decimal(100)), ("a thousand", Decimal(1000)))
+TENFOLD = Decimal(10)
+_POWERS = (("ten", TENFOLD), ("a hundred", Decimal(100)), ("a thousand", Decimal(1000)))

@@ -83,6 +83,7 @@ class Due:
     grave: bool = False
     otherwise: tuple[Regimen, ...] = ()
     perhaps: tuple[Regimen, ...] = ()  # critical only if it is so against this one, too
+    assumed: bool = False  # for a phase that nobody named: critical from ten times the dose on
     sources: tuple[tuple[Regimen, bool], ...] = ()  # what sources have where none settles it; True: for full kidneys
     reduced: bool | None = None  # are the kidneys? None: not known
     uncomputed: bool = False  # a figure of the sources lacks something
@@ -286,7 +287,7 @@ def valganciclovir(case: Other) -> Due:
             return Due(quiet_gap=True)
         return Due(verdict=("dose", "critical" if most >= Fraction(5, 4) else "warning"), quiet_gap=True)
     smaller = _formula(case, Fraction("0.55")) if case.years == 16 and case.sex == "female" else None  # pages disagree
-    return Due((formula,), most="critical" if case.phase else "warning", quiet_gap=True, smaller=smaller)
+    return Due((formula,), quiet_gap=True, smaller=smaller, assumed=not case.phase)
 
 
 def _child_clearance(case: Other, k: Fraction | None = None) -> Fraction | None:
@@ -470,6 +471,8 @@ def _judged(case: Other, due: Due) -> tuple[str, bool]:
     by_sure = bool(due.sure) and all((_share(case, regimen) or 0) >= Fraction(5, 4) for regimen in due.sure)
     if not (far and (by_sure or (_is_slip(case, expected) and _sure_share(case, expected) > 1))):
         indicator = min(indicator, due.most, key=_RANK.index)
+    if due.assumed:
+        indicator = "critical" if _sure_share(case, expected) >= 9 else "warning"
     for regimen, most in due.instead:
         if _right(case, (regimen,)):
             indicator = min(indicator, most, key=_RANK.index)

@@ -10,7 +10,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from math import ceil
 
 from cdshooks.medicine.case import Case, DoseCase, KnownDose, RemarkCase, earlier_doses, medicines_gap
-from cdshooks.medicine.compare import Comparison, Slip, compare, in_table_unit, likely_slip, nearest
+from cdshooks.medicine.compare import TENFOLD, Comparison, Slip, compare, in_table_unit, likely_slip, nearest
 from cdshooks.medicine.phase import says
 from cdshooks.medicine.propose import proposal
 from cdshooks.medicine.rules.dose import DoseRow, Elsewhere
@@ -301,9 +301,10 @@ def _judged(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
     either = (*dose.unseen, *dose.on_hold)
     if any(c.fits for row in either for c in _comparisons(case, row.regimens, ordered)):
         return  # right in the other case: that card shows both
-    # where the order may be read in another way, only what is grave in both is critical
+    # where the order may be read in another way, only what is grave in both is critical, or what no reading explains
     readings = [nearest(found) for row in dose.readings if (found := _comparisons(case, row.regimens, ordered))]
-    sure = bool(readings) or not dose.assumed
+    tenfold = judging.high >= TENFOLD * (1 - judging.tolerance)
+    sure = bool(readings) or not dose.assumed or tenfold
     strong = sure and all(_is_grave(case, dose, comparison) for comparison in (judging, *readings))
     slip = _slip(dose, ordered, judging, case)
     cap = Indicator.CRITICAL if strong and _beyond_doubt(case, dose, ordered, judging) else _CAP[dose.row.at_most]
