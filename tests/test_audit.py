@@ -239,7 +239,11 @@ def test_every_call_and_report_is_in_it(knowledge: Knowledge, address: str, mode
     "entry",
     [
         {"card": "a\0b", "overrideReason": {"userComment": "\0", "reason": {"code": "\0", "display": "\0"}}},
-        {"card": "x" * 50_000, "outcomeTimestamp": "y" * 50_000, "acceptedSuggestions": [{"id": "z" * 50_000}]},
+        {
+            "card": "x" * 50_000,
+            "overrideReason": {"userComment": "y" * 50_000},
+            "acceptedSuggestions": [{"id": "z" * 50_000}],
+        },
         {"card": "\U0001f600\u202e' OR 1=1 --", "overrideReason": {"userComment": "%s {} \\"}},
     ],
     ids=["NUL", "long", "odd"],

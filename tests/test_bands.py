@@ -252,6 +252,12 @@ def verdict(ordered: Dose, column: Sequence[Dose]) -> tuple[str, Dose]:
     return "critical" if _share(ordered, judges) >= Fraction(125, 100) else "warning", judges
 
 
+def offered(ordered: Dose, judges: Dose, column: Sequence[Dose]) -> list[Dose]:
+    """What is proposed: the regimen that judges; for too much, first of all the smallest in its interval."""
+    smallest = min(dose for dose in column if dose[2] == judges[2])
+    return list(dict.fromkeys([smallest, judges])) if _share(ordered, judges) > Fraction(11, 10) else [judges]
+
+
 def _share(ordered: Dose, expected: Dose) -> Fraction:
     """Amount a day ordered, as a share of the expected."""
     return ordered[0] * ordered[2] / (expected[0] * expected[2])
@@ -302,7 +308,7 @@ def test_edge(
             continue
         (card,) = cards(dose)
         assert (topic(card), card["indicator"]) == ("renalDose", indicator)
-        assert [read_proposal(resource) for resource in proposals(card)] == [judges]
+        assert [read_proposal(resource) for resource in proposals(card)] == offered(dose, judges, expected)
         assert shown(value, table) in card["summary"]
 
 

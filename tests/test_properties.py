@@ -259,6 +259,8 @@ def _lost_inputs(request: Json, scenario: Scenario) -> Iterator[tuple[str, Json]
             yield f"{name} is gone", body
     if not scenario.orders or scenario.hook == "medication-verify":
         return
+    if scenario.name.startswith(("Aciclovir", "Valaciclovir", "Famciclovir")):
+        return  # only its own words make such an order one about CMV
     for part in ("reasonCode", "note", "dosageInstruction"):
         if part == "note" and any(word in str(request["context"]) for word in ("herpes", "Failed ganciclovir")):
             continue  # the note says against what the order is, or what failed: without it, it is another order

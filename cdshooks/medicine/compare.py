@@ -20,7 +20,7 @@ class Comparison:
     interval_differs: bool
     tolerance: Decimal
     within: bool = False  # between two regimens of the column: "90 to 120 mg/kg"
-    usual: TableRegimen | None = None  # the first of the column in this interval, where a larger one judges
+    smaller: TableRegimen | None = None  # the smallest of the column in this interval, where a larger one judges
 
     @property
     def too_much(self) -> bool:
@@ -39,8 +39,8 @@ class Comparison:
 
     @property
     def choices(self) -> tuple[TableRegimen, ...]:
-        """What would be right in this interval, the usual one first."""
-        return (self.usual, self.expected) if self.usual else (self.expected,)
+        """What would be right in this interval, the smaller one first."""
+        return (self.smaller, self.expected) if self.smaller else (self.expected,)
 
     @property
     def wording(self) -> str:

@@ -37,7 +37,7 @@ class Verdict:
     judges: frozenset[Regimen]  # the regimen that judges; several where the sources leave it open
     nearest: Fraction  # how far off, as a factor of at least 1: from the nearest judge
     farthest: Fraction  # and from the farthest, which is the same unless it is open
-    usual: Regimen | None = None  # the first in the ordered interval, offered too where a larger one judges
+    smaller: Regimen | None = None  # the smallest in the ordered interval, offered too where a larger one judges
 
 
 def predict(case: Case) -> Prediction:
@@ -261,7 +261,7 @@ def _judged(case: Case, drug: Drug, verdicts: list[Verdict]) -> Prediction:
     reach = min(verdict.farthest for verdict in wrong)
     nearer = [verdict for verdict in wrong if verdict.nearest <= reach]  # one, unless it is open which is nearer
     indicators = frozenset("" if rising and not verdict.too_much else verdict.indicator for verdict in nearer)
-    ways = [v.judges for v in verdicts] + [frozenset({v.usual}) for v in verdicts if v.usual]
+    ways = [v.judges for v in verdicts] + [frozenset({v.smaller}) for v in verdicts if v.smaller]
     offered = (frozenset(_in_form(regimen, case, drug) for regimen in way) for way in ways)
     cards = {"renalDose": indicators}
     slips = {_is_slip(case, drug, regimen) for verdict in nearer for regimen in verdict.judges}
@@ -335,8 +335,9 @@ def _against(low: Fraction, high: Fraction, times: Fraction, column: tuple[Regim
     elif same:
         judges = [min(same, key=lambda r: _distance(high * times, r))]
     distances = [_distance(amount * times, regimen) for amount in (low, high) for regimen in judges]
-    usual = same[0] if same and too_much and same[0] not in judges else None
-    return Verdict(indicator, too_much, frozenset(judges), min(distances), max(distances), usual)
+    smallest = min(same, key=lambda r: r.weekly) if same and too_much else None
+    smaller = smallest if smallest not in judges else None
+    return Verdict(indicator, too_much, frozenset(judges), min(distances), max(distances), smaller)
 
 
 def _distance(weekly: Fraction, regimen: Regimen) -> Fraction:

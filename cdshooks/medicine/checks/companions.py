@@ -99,7 +99,8 @@ def _enough(case: Case, companion: Companion) -> Enough:
 def _found(case: Case, companion: Companion, enough: Enough) -> Iterator[_Order]:
     """The orders that count: drafted or running, by a right route, and neither a flush nor a diluent."""
     members = case.knowledge.medicines.members(companion.drugs)
-    for p in case.facts.prescriptions:
+    each_once = {p.order.ref or p.order.place: p for p in case.facts.prescriptions}
+    for p in each_once.values():
         if p.drug not in members or not p.systemic or p.route in companion.not_by:
             continue
         if p.state not in (OrderState.DRAFT, OrderState.RUNNING):

@@ -286,8 +286,11 @@ def _comparisons(case: _Judged, ordered: Regimen, row: Band | DialysisRow | Vari
             starting = (compare(in_unit, expected, phase, tolerance) for expected in row.treatment)
             near += [c for c in starting if c.fits]  # right in the first days; a misfit is judged by its own column
         judging = nearest(near)
-        usual = next(r for r in (*column, judging.expected) if r.per_day == judging.expected.per_day)
-        found.append(replace(judging, usual=usual if judging.too_much and usual is not judging.expected else None))
+        alike = [r for r in column if r.per_day == judging.expected.per_day and not r.alternative]
+        smaller = min((*alike, judging.expected), key=lambda r: r.dose[0])
+        found.append(
+            replace(judging, smaller=smaller if judging.too_much and smaller is not judging.expected else None)
+        )
     return tuple(found)
 
 
@@ -436,7 +439,7 @@ def _lines(case: _Judged, comparisons: tuple[Comparison, ...]) -> Iterator[str]:
         said = "right" if c.fits else f"{share} of the amount a day"
         if c.interval_differs and not c.too_much and not c.too_little:
             said = "the same amount a day in another interval"
-        larger = " of the larger" if c.usual else ""
+        larger = " of the larger" if c.smaller else ""
         yield f"Expected for {case.named(c.phase)}: {c.wording}; ordered is {said}{larger}."
 
 
