@@ -271,12 +271,12 @@ def _says_nothing(value: Any) -> bool:
 
 def unreadable(resource: Json) -> tuple[str, ...]:
     """The fields of a resource that were sent and make no sense. An empty one counts as not sent."""
-    sent = [name for name, value in resource.items() if name in _MEANT and not _says_nothing(value)]
-    fields = [name for name in sent if not _MEANT[name](resource[name])]
+    looked_at = ((name, value) for name, value in resource.items() if name in _MEANT)
+    fields = [name for name, value in looked_at if not _MEANT[name](value) and not _says_nothing(value)]
     for name in ("reasonCode", "reason", "note"):  # words as well as objects
         if resource.get(name) not in _EMPTY and not _text(resource[name]) and not objects(resource[name]):
             fields.append(name)
-    if "valueQuantity" in resource and _quantity(resource["valueQuantity"]) is None:
+    if "valueQuantity" in resource and _number(_object(resource["valueQuantity"]).get("value")) is None:
         fields.append("valueQuantity.value" if objects(resource["valueQuantity"]) else "valueQuantity")
     return tuple(fields)
 
