@@ -131,17 +131,18 @@ def _without_doses(findings: list[Finding]) -> list[Finding]:
     Beside a critical interaction the advice stays, in words alone: the other drug is to be ended first.
     """
     critical = [finding for finding in findings if finding.indicator is Indicator.CRITICAL]
-    if not any(finding.withdraw for finding in critical):
-        if not any(finding.topic == "interaction" for finding in critical):
-            return findings
-        first = "No dose is filled in: settle the interaction first."
-        return [
-            replace(f, proposals=(), because=(*f.because, first)) if f.topic == "doseAdvice" and f.proposals else f
-            for f in findings
-        ]
-    line = "No dose is proposed: another finding speaks against giving this order at all."
-    kept = [finding for finding in findings if finding.topic != "doseAdvice"]
-    return [replace(f, proposals=(), because=(*f.because, line)) if f.proposals else f for f in kept]
+    if any(finding.withdraw for finding in critical):
+        why = "No dose is proposed: another finding speaks against giving this order at all."
+        return [_in_words(finding, why) for finding in findings if finding.topic != "doseAdvice"]
+    if any(finding.topic == "interaction" for finding in critical):
+        why = "No dose is filled in: settle the interaction first."
+        return [_in_words(f, why) if f.topic == "doseAdvice" else f for f in findings]
+    return findings
+
+
+def _in_words(finding: Finding, why: str) -> Finding:
+    """Without the doses that it proposes, and with the reason where it did."""
+    return replace(finding, proposals=(), because=(*finding.because, why)) if finding.proposals else finding
 
 
 def _asking_once(findings: list[Finding]) -> list[Finding]:
