@@ -81,7 +81,8 @@ class DoseCase:
     @property
     def by_weight(self) -> bool:
         """Does the dose hang on the body weight?"""
-        bands = any(row.when.kg_at_least is not None or row.when.kg_below is not None for row in (self.row,))
+        when = self.row.when
+        bands = when.kg_at_least is not None or when.kg_below is not None
         return bands or self.row.formula is not None or any(r.dose[1] == "mg/kg" for r in self.expected)
 
 

@@ -1,69 +1,62 @@
 """Can the kidney function be computed, is it current, steady and trustworthy? Silent when it is."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from cdshooks.medicine.case import Case
+from cdshooks.medicine.case import Case, RenalCase
 from cdshooks.medicine.kidney import Kidney
-from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.rules.entries import Cite
-from cdshooks.medicine.rules.renal_dose import Band, RenalDoseRule
-from cdshooks.model import Facts, Finding, Indicator, Lab, Order, Phase, Why
+from cdshooks.model import Finding, Indicator, Lab, Phase, Why
 
 
 def check(case: Case) -> Iterator[Finding]:
     """Findings of topic renalFunction for an order whose dose depends on the kidneys."""
     if case.renal is None or case.renal.kidney.dialysis:
         return  # on dialysis no clearance is asked for, and creatinine swings with every session
-    table, kidney = case.renal.table, case.renal.kidney
-    if not kidney.clearance:
-        yield from _not_computable(case.order, table, kidney, case.knowledge)
+    if not case.renal.kidney.clearance:
+        yield from _not_computable(case, case.renal)
         return
-    yield from _moving(case.order, table, kidney, case.knowledge)
-    yield from _stale(case.order, table, kidney, case.knowledge)
-    yield from _old_weight(case.order, table, kidney, case.facts, case.knowledge)
+    yield from _moving(case, case.renal)
+    yield from _stale(case, case.renal)
+    yield from _old_weight(case, case.renal)
     if not case.renal.is_child:
-        yield from _may_read_too_high(case.order, table, kidney, case.renal.lower, case.knowledge)
+        yield from _may_read_too_high(case, case.renal)
 
 
 def _finding(
-    order: Order,
-    table: RenalDoseRule,
-    kidney: Kidney,
-    knowledge: Knowledge,
+    case: Case,
+    renal: RenalCase,
     cite: Cite,
     indicator: Indicator,
     summary: str,
     *because: str,
     order_creatinine: bool = False,
 ) -> Finding:
-    creatinine = knowledge.codes.analytes["creatinine"]
-    return Finding(
-        topic="renalFunction",
-        indicator=indicator,
-        rules=(knowledge.kidney.id, table.id),
-        order=order.chart,
-        drug=order.product.drug,
-        summary=f"{order.label}: {summary}",
-        because=because,
-        citations=(knowledge.citation(cite),),
-        intent=order.intent,
-        inputs=kidney.inputs,
-        lab_requests=(creatinine.order,) if order_creatinine and creatinine.order else (),
+    creatinine = case.knowledge.codes.analytes["creatinine"].order
+    found = case.finding(
+        case.knowledge.kidney.id,
+        "renalFunction",
+        indicator,
+        f": {summary}",
+        *because,
+        cites=(cite,),
+        inputs=renal.kidney.inputs,
+        lab_requests=(creatinine,) if order_creatinine and creatinine else (),
     )
+    return replace(found, rules=(*found.rules, renal.table.id))
 
 
-def _not_computable(order: Order, table: RenalDoseRule, kidney: Kidney, knowledge: Knowledge) -> Iterator[Finding]:
+def _not_computable(case: Case, renal: RenalCase) -> Iterator[Finding]:
     """What was looked for and is not there, or cannot be used. What was not sent is the data quality check's to say."""
+    kidney, formula = renal.kidney, case.knowledge.kidney.cockcroft_gault
     absent = [(name, m) for name, m in kidney.lacking if m.why in (Why.NONE_ON_FILE, Why.UNUSABLE)]
     if not absent:
         return
     names = ", ".join(f"no usable {n}" if m.why is Why.UNUSABLE else f"no {n} on file" for n, m in absent)
     yield _finding(
-        order,
-        table,
-        kidney,
-        knowledge,
-        knowledge.kidney.cockcroft_gault.per_kg_cite if table.per_kg else knowledge.kidney.cockcroft_gault.cite,
+        case,
+        renal,
+        formula.per_kg_cite if renal.table.per_kg else formula.cite,
         Indicator.WARNING,
         f"kidney function cannot be computed ({names})",
         *(f"{name}: {missing}." for name, missing in kidney.lacking),
@@ -72,14 +65,12 @@ def _not_computable(order: Order, table: RenalDoseRule, kidney: Kidney, knowledg
     )
 
 
-def _moving(order: Order, table: RenalDoseRule, kidney: Kidney, knowledge: Knowledge) -> Iterator[Finding]:
-    cite = knowledge.kidney.acute_change.cite
+def _moving(case: Case, renal: RenalCase) -> Iterator[Finding]:
+    kidney, cite = renal.kidney, case.knowledge.kidney.acute_change.cite
     if kidney.moving == "rising":
         yield _finding(
-            order,
-            table,
-            kidney,
-            knowledge,
+            case,
+            renal,
             cite,
             Indicator.WARNING,
             "CrCl unreliable, creatinine is rising (acute kidney injury)",
@@ -89,10 +80,8 @@ def _moving(order: Order, table: RenalDoseRule, kidney: Kidney, knowledge: Knowl
         )
     elif kidney.moving == "falling":
         yield _finding(
-            order,
-            table,
-            kidney,
-            knowledge,
+            case,
+            renal,
             cite,
             Indicator.INFO,
             "creatinine is falling, CrCl reads too low",
@@ -102,10 +91,10 @@ def _moving(order: Order, table: RenalDoseRule, kidney: Kidney, knowledge: Knowl
         )
 
 
-def _stale(order: Order, table: RenalDoseRule, kidney: Kidney, knowledge: Knowledge) -> Iterator[Finding]:
-    limits = knowledge.kidney.freshness_days
+def _stale(case: Case, renal: RenalCase) -> Iterator[Finding]:
+    order, kidney, limits = case.order, renal.kidney, case.knowledge.kidney.freshness_days
     if order.intent.phase in (Phase.MAINTENANCE, Phase.PROPHYLAXIS):
-        limit, phase = table.stable_freshness_days or limits.stable, order.intent.phase.value
+        limit, phase = renal.table.stable_freshness_days or limits.stable, order.intent.phase.value
     else:
         limit = limits.treatment_by_vein if order.route == "intravenous" else limits.treatment
         phase = "treatment" if order.intent.phase else "an unknown phase (as treatment)"
@@ -113,10 +102,8 @@ def _stale(order: Order, table: RenalDoseRule, kidney: Kidney, knowledge: Knowle
     if days <= limit or kidney.creatinine is None:
         return
     yield _finding(
-        order,
-        table,
-        kidney,
-        knowledge,
+        case,
+        renal,
         limits.cite,
         Indicator.INFO if days <= 2 * limit else Indicator.WARNING,
         f"creatinine is {days} days old{'' if days <= 2 * limit else ', re-check before dosing'}",
@@ -127,32 +114,26 @@ def _stale(order: Order, table: RenalDoseRule, kidney: Kidney, knowledge: Knowle
     )
 
 
-def _old_weight(
-    order: Order, table: RenalDoseRule, kidney: Kidney, facts: Facts, knowledge: Knowledge
-) -> Iterator[Finding]:
-    weight = facts.newest("weight")
-    if isinstance(weight, Lab) and (facts.today - weight.on).days > knowledge.kidney.weight_days:
+def _old_weight(case: Case, renal: RenalCase) -> Iterator[Finding]:
+    weight, rule = case.facts.newest("weight"), case.knowledge.kidney
+    if isinstance(weight, Lab) and (case.facts.today - weight.on).days > rule.weight_days:
         yield _finding(
-            order,
-            table,
-            kidney,
-            knowledge,
-            knowledge.kidney.freshness_days.cite,
+            case,
+            renal,
+            rule.freshness_days.cite,
             Indicator.INFO,
             f"the weight used is of {weight.on.isoformat()}",
             f"Weight {weight.original} of {weight.on.isoformat()}: weigh again. Clearance and doses depend on it.",
         )
 
 
-def _may_read_too_high(
-    order: Order, table: RenalDoseRule, kidney: Kidney, below: Band | None, knowledge: Knowledge
-) -> Iterator[Finding]:
+def _may_read_too_high(case: Case, renal: RenalCase) -> Iterator[Finding]:
     """Low albumin, nephrotic syndrome, oedema: a caveat, and the lower band's regimen when its edge is near."""
-    cite = knowledge.kidney.doubtful.cite
-    clearance = kidney.clearance
+    kidney, below, intent = renal.kidney, renal.lower, case.order.intent
+    cite, clearance = case.knowledge.kidney.doubtful.cite, kidney.clearance
     if below and clearance:
-        edge = table.band(clearance.rounded).at_least
-        phases = (order.intent.phase,) if order.intent.phase else (Phase.TREATMENT, Phase.MAINTENANCE)
+        edge = renal.table.band(clearance.rounded).at_least
+        phases = (intent.phase,) if intent.phase else (Phase.TREATMENT, Phase.MAINTENANCE)
         lower = "; ".join(
             f"{row[0].regimen.wording} ({phase.value})"
             if (row := below.treatment if phase is Phase.TREATMENT else below.stable)
@@ -160,10 +141,8 @@ def _may_read_too_high(
             for phase in phases
         )
         yield _finding(
-            order,
-            table,
-            kidney,
-            knowledge,
+            case,
+            renal,
             cite,
             Indicator.INFO,
             f"CrCl {clearance.rounded} may be too high ({kidney.doubts[0]}); band below: {lower}",
@@ -175,10 +154,8 @@ def _may_read_too_high(
         )
     if kidney.fluid:
         yield _finding(
-            order,
-            table,
-            kidney,
-            knowledge,
+            case,
+            renal,
             cite,
             Indicator.INFO,
             f"weight may hold fluid ({kidney.fluid})",
