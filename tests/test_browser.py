@@ -138,6 +138,7 @@ PUBLIC = (
     "/knowledge",
     "/knowledge?drug=foscarnet",
     "/knowledge/doses",
+    "/knowledge/mutations?gene=UL54",
     "/knowledge/sources",
     "/knowledge/changes",
     "/knowledge/rules/renal-dose/valganciclovir",

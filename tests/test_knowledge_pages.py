@@ -89,6 +89,39 @@ def test_the_dose_tables_are_shown_row_by_row(client: FlaskClient, knowledge: Kn
             assert " ".join(filter(None, (row.range, row.treatment, row.stable, row.remark, row.source))) in shown
 
 
+def test_every_published_mutation_is_shown_with_its_levels_and_studies(
+    client: FlaskClient, knowledge: Knowledge
+) -> None:
+    known = knowledge.resistance
+    pages = {gene: client.get(f"/knowledge/mutations?gene={gene}").text for gene in known.mutations.proteins}
+    rows = {
+        (gene, words(row).split(maxsplit=1)[0]): row
+        for gene, page in pages.items()
+        for row in page.split("<h2>")[0].split("<tr>")[2:]
+    }
+    for (name, drug), evidence in known.mutations.single.items():
+        if name.gene in known.rule.drugs[drug].genes:
+            row = rows[name]
+            assert all(study in row for study in evidence.dois), name
+            polymorphic = name.change in known.rule.polymorphisms.get(name.gene, ())
+            by_default = any(entry.reason in words(row) for entry in known.rule.defaults)
+            level = "none" if polymorphic else "possible" if by_default else evidence.level
+            assert f'class="level {level}"' in row, (name, drug)
+    shown = words(rows["UL97", "C480F"])
+    assert "high" in shown
+    assert "the authors report the highest level of maribavir resistance" in shown
+    assert "10.1128/AAC" in rows["UL97", "M460V"]
+    assert "natural polymorphism" in words(rows["UL97", "D605E"])
+    assert "UL97 H411Y" in words(pages["UL97"].split("<h2>")[1])
+
+
+def test_mutations_of_an_unknown_gene_are_those_of_the_first(client: FlaskClient) -> None:
+    page = client.get("/knowledge/mutations?gene=<script>")
+    assert page.status_code == 200
+    assert "<h1>Published mutations in UL97</h1>" in page.text
+    assert "<script>" not in page.text
+
+
 def test_the_sources_name_the_rules_that_cite_them(client: FlaskClient, knowledge: Knowledge) -> None:
     page = client.get("/knowledge/sources").text
     for source in knowledge.sources.values():

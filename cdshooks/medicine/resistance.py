@@ -4,14 +4,14 @@ Pure: results and knowledge in, a `Verdict` out. Nothing here is ever called sus
 nothing that is known speaks against the drug, and what is not known is said apart.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from itertools import chain
 
 from cdshooks.medicine.knowledge import Resistance
-from cdshooks.medicine.mutations import Evidence, Name
+from cdshooks.medicine.mutations import Evidence, Name, codons_of
 from cdshooks.medicine.rules.entries import Cite
 from cdshooks.medicine.rules.resistance import LEVELS, Level
 from cdshooks.model import Call, Change, Genotype
@@ -221,6 +221,53 @@ def _in_words(evidence: Evidence) -> str:
 
 def _counted(number: int, one: str) -> str:
     return f"{number} {one if number == 1 else one.removesuffix('y') + 'ies'}"
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# All that is published
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One change, or changes measured together, with (level, why in words) for each drug, and the studies behind it."""
+
+    name: str
+    levels: Mapping[str, tuple[Level, str]]
+    studies: tuple[str, ...]  # DOI or address
+
+
+def drugs_of(gene: str, resistance: Resistance) -> tuple[str, ...]:
+    """The drugs that a gene matters for."""
+    return tuple(drug for drug, about in resistance.rule.drugs.items() if gene in about.genes)
+
+
+def published(gene: str, resistance: Resistance) -> Iterator[Published]:
+    """Every change of a gene that the data or the polymorphisms hold, by codon, judged as a result that reports it."""
+    rule, mutations = resistance.rule, resistance.mutations
+    named = {name.change for name, _ in mutations.single if name.gene == gene} | set(rule.polymorphisms.get(gene, ()))
+    placed = [(codons, change) for change in named if (codons := codons_of(change))]
+    for codons, change in sorted(placed):
+        kind = "deletion" if change.startswith("del") else "stop" if change.endswith("*") else "substitution"
+        sent = Change(gene, change, codons, "insertion" if "ins" in change else kind, change)
+        levels: dict[str, tuple[Level, str]] = {}
+        studies: list[str] = []
+        for drug in drugs_of(gene, resistance):
+            levels[drug] = level_of(sent, resistance, drug)[:2]
+            if found := mutations.single.get((Name(gene, change), drug)):
+                studies += found.dois
+        yield Published(change, levels, tuple(dict.fromkeys(studies)))
+
+
+def published_together(gene: str, resistance: Resistance) -> Iterator[Published]:
+    """The changes that were measured together, one of them at least in this gene."""
+    found: dict[frozenset[Name], dict[str, Evidence]] = {}
+    for (names, drug), evidence in resistance.mutations.combined.items():
+        if gene in {name.gene for name in names}:
+            found.setdefault(names, {})[drug] = evidence
+    for names, by_drug in sorted(found.items(), key=lambda pair: _joined(pair[0])):
+        levels = {drug: (evidence.level, _in_words(evidence)) for drug, evidence in by_drug.items()}
+        studies = chain.from_iterable(evidence.dois for evidence in by_drug.values())
+        yield Published(_joined(names), levels, tuple(dict.fromkeys(studies)))
 
 
 # --------------------------------------------------------------------------------------------------------------------

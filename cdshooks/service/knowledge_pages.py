@@ -1,4 +1,4 @@
-"""The pages on which the knowledge is read: rules, dose tables, sources, change log. No patient data, no token."""
+"""The pages on which the knowledge is read: rules, doses, mutations, sources, changes. No patient data, no token."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,6 +10,8 @@ import orjson
 from flask import Flask, Response, abort, render_template, request
 
 from cdshooks import __version__
+from cdshooks.medicine.resistance import drugs_of as drugs_of_gene
+from cdshooks.medicine.resistance import published, published_together
 from cdshooks.service.catalogue import describe_rules, drugs_of, parts
 
 if TYPE_CHECKING:
@@ -103,6 +105,22 @@ def register_knowledge(app: Flask, *, knowledge: "Knowledge", policy: Mapping[st
     @app.get("/knowledge/doses")
     def knowledge_doses() -> Response:
         return page("doses.html", tables=[(table, dose_table(knowledge, table)) for table in knowledge.renal_dose])
+
+    @app.get("/knowledge/mutations")
+    def knowledge_mutations() -> Response:
+        known = knowledge.resistance
+        genes = tuple(dict.fromkeys(gene for drug in known.rule.drugs.values() for gene in drug.genes))
+        asked = request.args.get("gene", "")
+        gene = asked if asked in genes else genes[0]
+        return page(
+            "mutations.html",
+            genes=genes,
+            gene=gene,
+            drugs=drugs_of_gene(gene, known),
+            single=tuple(published(gene, known)),
+            together=tuple(published_together(gene, known)),
+            rule=known.rule,
+        )
 
     @app.get("/knowledge/sources")
     def knowledge_sources() -> Response:

@@ -128,6 +128,10 @@ def openapi(base: str) -> dict[str, Any]:
         "/knowledge": {"get": _get("Rules with their citations; a page for browsers", "knowledge")},
         "/knowledge/changes": {"get": _get("The change log, a page", "knowledge-changes", media="text/html")},
         "/knowledge/doses": {"get": _get("The dose tables, a page", "knowledge-doses", media="text/html")},
+        "/knowledge/mutations": {
+            "get": _get("The published mutations of a gene, a page", "knowledge-mutations", media="text/html")
+            | {"parameters": [{"name": "gene", "in": "query", "schema": TEXT}]}
+        },
         "/knowledge/rules/{rule}": {
             "get": _get("One rule with every number and its source, a page", "knowledge-rule", media="text/html")
             | {"parameters": [{"name": "rule", "in": "path", "required": True, "schema": TEXT}]}
