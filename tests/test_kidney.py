@@ -331,7 +331,7 @@ def test_a_childs_height_is_among_the_inputs(knowledge: Knowledge) -> None:
     ("born", "formula"),
     [
         (date(2008, 11, 21), "Cockcroft-Gault, actual weight"),  # 18 today
-        (date(2008, 11, 22), "modified Schwartz"),  # 18 tomorrow
+        (date(2008, 11, 22), "Modified Schwartz"),  # 18 tomorrow
     ],
 )
 def test_the_formula_follows_the_age_in_completed_years(born: date, formula: str, knowledge: Knowledge) -> None:
@@ -339,7 +339,7 @@ def test_the_formula_follows_the_age_in_completed_years(born: date, formula: str
     kidney = kidney_of(facts, knowledge)
     assert kidney.clearance is not None
     assert kidney.clearance.formula == formula
-    assert bool(kidney.age_note) == (formula == "modified Schwartz")
+    assert bool(kidney.age_note) == (formula == "Modified Schwartz")
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from functools import cached_property
+from math import prod
 
 from cdshooks.medicine.course import Course, course_of
+from cdshooks.medicine.dosage.wording import plain
 from cdshooks.medicine.kidney import Kidney, assess
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.phase import phase_said
@@ -71,7 +73,8 @@ class DoseCase:
     assumed: str = ""
     readings: tuple[DoseRow, ...] = ()
     known: tuple[KnownDose, ...] = ()
-    second: TableRegimen | None = None  # by the other clearance, where sources disagree on how to compute it
+    second: TableRegimen | None = None  # by the other clearance, where sources disagree on it and on this regimen
+    second_arithmetic: str = ""
 
     @property
     def by_clearance(self) -> bool:
@@ -161,6 +164,14 @@ class Case:
         found = [p for p in self.facts.problems if p.concept in concepts and p.since and p.kind != "complication"]
         operations = [p.since for p in found if p.resource_type == "Procedure" and p.since]
         return max(operations or [p.since for p in found if p.since], default=None)
+
+
+def in_one_line(label: str, *endings: str) -> str:
+    """The name of an order with the first of these endings that leaves it short enough for a summary, else the last."""
+    return next((f"{label}{ending}" for ending in endings if len(label + ending) < _SUMMARY), f"{label}{endings[-1]}")
+
+
+_SUMMARY = 140  # characters; a summary has fewer
 
 
 def cases(facts: Facts, knowledge: Knowledge) -> Iterator[Case]:
@@ -418,12 +429,13 @@ def _with_expected(case: DoseCase, renal: RenalCase | None, facts: Facts) -> Dos
     made = _computed(formula, every, renal, facts)
     if not isinstance(made, _Computed):
         return replace(case, lacking=made)
-    other = None
+    case = replace(case, expected=(made.regimen,), arithmetic=made.arithmetic, inputs=made.inputs)
     if case.by_clearance and renal and renal.kidney.second:
         by_second = replace(renal, kidney=replace(renal.kidney, clearance=renal.kidney.second))
-        computed = _computed(formula, every, by_second, facts)
-        other = computed.regimen if isinstance(computed, _Computed) else None
-    return replace(case, expected=(made.regimen,), arithmetic=made.arithmetic, inputs=made.inputs, second=other)
+        other = _computed(formula, every, by_second, facts)
+        if isinstance(other, _Computed) and other.regimen != made.regimen:
+            return replace(case, second=other.regimen, second_arithmetic=other.arithmetic)
+    return case
 
 
 @dataclass(frozen=True, slots=True)
@@ -452,12 +464,9 @@ def _computed(
     raw = formula.factor
     for factor in factors:
         raw *= factor.value
-    dose = _limited(raw, formula)
-    words = " x ".join([str(formula.factor), *(factor.shown for factor in factors)])
-    given = f", given as {dose.normalize():f} mg" if dose != raw else ""
     return _Computed(
-        regimen=TableRegimen(dose=(dose, "mg"), every=every),
-        arithmetic=f"{words} = {raw:.1f} mg{given}",
+        regimen=TableRegimen(dose=(_limited(raw, formula), "mg"), every=every),
+        arithmetic=_arithmetic(formula, factors, raw),
         inputs=tuple(factor.input for factor in factors if factor.input),
     )
 
@@ -474,30 +483,51 @@ def _limited(dose: Decimal, formula: Formula) -> Decimal:
 
 @dataclass(frozen=True, slots=True)
 class _Factor:
-    """One factor of a formula, exact and as a card shows it; `input` where the kidney function does not bring it."""
+    """One factor of a formula, with the decimals that a card shows; `input` where the kidneys do not bring it."""
 
     value: Decimal
-    shown: str
+    unit: str
+    digits: int
     input: Input | None = None
+
+
+def _arithmetic(formula: Formula, factors: list[_Factor], raw: Decimal) -> str:
+    """The formula with the numbers in it, and with as many digits as whoever redoes it needs to get the same."""
+    dose, result = _limited(raw, formula), plain(round(raw, 1))
+    for more in range(_MORE_DIGITS):
+        shown = [round(factor.value, factor.digits + more) for factor in factors]
+        by_hand = prod(shown, start=formula.factor)
+        if _limited(by_hand, formula) == dose and plain(round(by_hand, 1)) == result:
+            break
+    per = f" mg/{factors[0].unit}" if len(factors) == 1 else ""
+    counted = f" {factors[0].unit}" if len(factors) == 1 else ""
+    words = " x ".join([f"{formula.factor}{per}", *(f"{plain(value)}{counted}" for value in shown)])
+    most = f", at most {plain(formula.most_mg)} mg" if formula.most_mg is not None and raw > formula.most_mg else ""
+    given = f", given as {plain(dose)} mg" if not most and plain(dose) != result else ""
+    return f"{words} = {result} mg{most or given}"
 
 
 def _factor(name: str, renal: RenalCase | None, facts: Facts) -> _Factor | tuple[tuple[str, Missing], ...]:
     """A factor of a formula, or (name, why) of everything that it lacks."""
     if name == "clearance":
         if renal and renal.kidney.clearance:
-            return _Factor(renal.kidney.clearance.value, f"{renal.kidney.clearance.value:.1f}")
+            return _Factor(renal.kidney.clearance.value, renal.kidney.clearance.unit, 1)
         unknown = (("creatinine clearance", Missing(Why.UNUSABLE, "not computed")),)
         return (renal.kidney.lacking if renal else ()) or unknown
     weight, height = facts.newest("weight"), facts.newest("height")
     if name == "weight" and isinstance(weight, Lab):
         shown = f"{weight.value.normalize():f}"
-        return _Factor(weight.value, shown, Input(name, shown, weight.unit, weight.on.isoformat(), weight.ref))
+        seen = Input(name, shown, weight.unit, weight.on.isoformat(), weight.ref)
+        return _Factor(weight.value, weight.unit, 2, seen)
     if isinstance(weight, Lab) and isinstance(height, Lab):
         surface = body_surface_area(height, weight)
-        shown = f"{surface:.3f}"
-        return _Factor(surface, shown, Input(name, shown, "m2", facts.today.isoformat()))
+        how = f"root of ({plain(height.value)} cm x {plain(weight.value)} kg / 3600)"
+        return _Factor(surface, "m2", 3, Input(name, f"{surface:.3f}", "m2", facts.today.isoformat(), how))
     needed = {"weight": weight} if name == "weight" else {"weight": weight, "height": height}
     return tuple((what, value) for what, value in needed.items() if isinstance(value, Missing))
+
+
+_MORE_DIGITS = 5
 
 
 def body_surface_area(height: Lab, weight: Lab) -> Decimal:

@@ -5,7 +5,7 @@ arithmetic can be redone by hand. Constants and limits are in mappings/kidney.ya
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
@@ -87,13 +87,14 @@ def assess(facts: Facts, rule: KidneyRule, adults_from_years: int, *, per_kg: bo
         needed.append(("height", height) if child else ("weight", weight))
     lacking = tuple((name, value) for name, value in needed if isinstance(value, Missing))
     clearance = second = None
-    second_because = ""
+    second_because = age_note = ""
     bmi = _bmi(weight, height) if not child and not per_kg else None
     measured = _measured(facts, rule, weight) if per_kg and not child else None
     if not lacking and isinstance(creatinine, Lab) and age is not None and isinstance(facts.sex, str):
         if child and isinstance(height, Lab):
             row = k_of(rule, age, facts.sex, {problem.concept for problem in facts.problems})
             clearance = schwartz(rule, row.k, height.value, creatinine.value)
+            age_note = " ".join(filter(None, (row.remark, rule.schwartz.remark)))
             if row.or_k is not None:
                 second = schwartz(rule, row.or_k, height.value, creatinine.value)
                 second_because = row.because
@@ -104,6 +105,8 @@ def assess(facts: Facts, rule: KidneyRule, adults_from_years: int, *, per_kg: bo
             if bmi is not None and bmi >= rule.adjusted_weight.bmi_at_least and isinstance(height, Lab):
                 lighter = adjusted_weight(rule, facts.sex, weight.value, height.value)
                 second = cockcroft_gault(rule, age, facts.sex, lighter, creatinine.value, "adjusted weight")
+                weighed = _adjusted_in_words(rule, facts.sex, weight.value, height.value)
+                second = replace(second, arithmetic=f"{second.arithmetic}; {weighed}")
                 second_because = f"BMI {bmi:.0f}"
     if measured:
         second_because = f"measured on {measured[1].on.isoformat()}"
@@ -139,7 +142,7 @@ def assess(facts: Facts, rule: KidneyRule, adults_from_years: int, *, per_kg: bo
         moving_because=because,
         doubts=tuple(_doubts(facts, rule)),
         fluid=next((p.text or "oedema" for p in facts.problems if p.concept == "oedema"), ""),
-        age_note=rule.schwartz.remark if child else "",
+        age_note=age_note,
         inputs=tuple(inputs),
     )
 
@@ -153,7 +156,7 @@ def cockcroft_gault(
     # multiplied first and divided once, so that 9.5 stays 9.5
     value = (formula.age_from - age) * weight_kg * factor / (formula.divisor * creatinine)
     text = (
-        f"({formula.age_from} - {age}) x {_shown(weight_kg)} kg"
+        f"({formula.age_from} - {age}) x {_shown(weight_kg, 2)} kg"
         f" / ({formula.divisor} x {_shown(creatinine, 3)} mg/dL){times}"
         f" = {_shown(value)} mL/min"
     )
@@ -202,16 +205,29 @@ def schwartz(rule: KidneyRule, k: Decimal, height_cm: Decimal, creatinine: Decim
     raw = k * height_cm / creatinine
     value = min(raw, rule.schwartz.cap)
     capped = f", capped at {rule.schwartz.cap}" if raw > value else ""
-    text = f"{k} x {_shown(height_cm)} cm / {_shown(creatinine, 3)} mg/dL = {_shown(raw)}{capped}"
-    return Clearance(value, "mL/min/1.73 m2", "modified Schwartz", text, f"k {k}")
+    text = f"{k} x {_shown(height_cm)} cm / {_shown(creatinine, 3)} mg/dL = {_shown(raw)} mL/min/1.73 m2{capped}"
+    return Clearance(value, "mL/min/1.73 m2", "Modified Schwartz", text, f"k {k}")
 
 
 def adjusted_weight(rule: KidneyRule, sex: str, weight_kg: Decimal, height_cm: Decimal) -> Decimal:
     """Ideal weight plus a share of what is above it, kg."""
+    ideal = _ideal_weight(rule, sex, height_cm)
+    return ideal + rule.adjusted_weight.fraction * (weight_kg - ideal)
+
+
+def _adjusted_in_words(rule: KidneyRule, sex: str, weight_kg: Decimal, height_cm: Decimal) -> str:
+    """The same with the numbers in it."""
+    ideal = _shown(_ideal_weight(rule, sex, height_cm), 2)
+    adjusted = _shown(adjusted_weight(rule, sex, weight_kg, height_cm), 2)
+    above = f"{rule.adjusted_weight.fraction} x ({_shown(weight_kg, 2)} - {ideal})"
+    return f"adjusted weight = ideal {ideal} kg + {above} = {adjusted} kg"
+
+
+def _ideal_weight(rule: KidneyRule, sex: str, height_cm: Decimal) -> Decimal:
+    """Devine's ideal weight, kg."""
     ideal_of = rule.adjusted_weight.ideal
     inches_above = max(height_cm / Decimal("2.54") - 60, Decimal(0))
-    ideal = (ideal_of.female if sex == "female" else ideal_of.male) + ideal_of.per_inch_above_60 * inches_above
-    return ideal + rule.adjusted_weight.fraction * (weight_kg - ideal)
+    return (ideal_of.female if sex == "female" else ideal_of.male) + ideal_of.per_inch_above_60 * inches_above
 
 
 def _bmi(weight: Lab | Missing, height: Lab | Missing) -> Decimal | None:

@@ -3,6 +3,7 @@
 from decimal import ROUND_HALF_UP, Decimal
 
 from cdshooks.medicine.dosage import regimen_wording
+from cdshooks.medicine.dosage.wording import plain
 from cdshooks.medicine.dosage.words import DoseWords, spelling
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.rules.renal_dose import TableRegimen
@@ -54,6 +55,15 @@ def proposal(
     )
 
 
+def in_order_unit(
+    order: Order, expected: TableRegimen, weight: Lab | Missing, knowledge: Knowledge, mg_per_kg: Decimal | None = None
+) -> str:
+    """The expected dose as the order counts it, where it counts in another unit: " (5040 mg)", else ""."""
+    amount = _in_form(order, expected, weight, knowledge, mg_per_kg) if isinstance(order.regimen, Regimen) else None
+    return f" ({plain(amount[0])} {amount[1]})" if amount and amount[1] in _MEASURED - {expected.dose[1]} else ""
+
+
+_MEASURED = {"mg", "mg/kg", "mL"}  # tablets are counted
 _COUNTED = {"{tbl}": "tablet", "{tablet}": "tablet", "{capsule}": "capsule", "{pill}": "pill"}
 
 

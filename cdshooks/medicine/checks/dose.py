@@ -7,12 +7,22 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
+from itertools import groupby, zip_longest
 from math import ceil
 
-from cdshooks.medicine.case import Case, DoseCase, KnownDose, RemarkCase, earlier_doses, medicines_gap
+from cdshooks.medicine.case import (
+    Case,
+    DoseCase,
+    KnownDose,
+    RemarkCase,
+    earlier_doses,
+    in_one_line,
+    medicines_gap,
+)
 from cdshooks.medicine.compare import TENFOLD, Comparison, Slip, compare, in_table_unit, likely_slip, nearest
+from cdshooks.medicine.dosage.wording import plain
 from cdshooks.medicine.phase import says
-from cdshooks.medicine.propose import proposal
+from cdshooks.medicine.propose import in_order_unit, proposal
 from cdshooks.medicine.rules.dose import DoseRow, Elsewhere
 from cdshooks.medicine.rules.renal_dose import Regimens, TableRegimen
 from cdshooks.model import Finding, Indicator, Input, Lab, Missing, Order, Phase, Proposal, Regimen, Why
@@ -69,13 +79,14 @@ def _on_row(case: Case, dose: DoseCase) -> Iterator[Finding]:
         yield from _not_known(case, dose)
         yield from _beyond_formula(case, dose)
     elif row.not_recommended:
-        summary, topic = ": not recommended for this patient", "interaction" if row.when.with_drugs else "dose"
+        summary, topic = f": not recommended{_state(case, row)}", "interaction" if row.when.with_drugs else "dose"
         yield _finding(case, dose, _CAP[row.at_most], summary, row.not_recommended, topic=topic)
     elif row.unsettled:
         yield from _unsettled(case, dose)
     elif regimen is None and case.order.draft:
-        words = _words(dose.expected)
-        yield _finding(case, dose, Indicator.INFO, f": {words}", f"Regimen: {words}.", topic="doseAdvice", propose=True)
+        words = _expected(case, dose)
+        summary = f"{_state(case, row)}: {words}"
+        yield _finding(case, dose, Indicator.INFO, summary, f"Regimen: {words}.", topic="doseAdvice", propose=True)
     elif isinstance(regimen, Regimen):
         yield from _judged(case, dose, regimen)
 
@@ -140,17 +151,37 @@ def _on_hold(case: Case, dose: DoseCase) -> Finding:
 
 def _either(case: Case, dose: DoseCase, rows: tuple[DoseRow, ...], summary: str, otherwise: str, topic: str) -> Finding:
     """Information that shows both what holds in some case and what holds otherwise."""
-    cases = [*((_case_of(row), row) for row in rows), (otherwise, dose.row)]
-    lines = (f"{when}: {_words(row.regimens) or row.not_recommended or row.unsettled}" for when, row in cases)
+    if any(row.when.with_drugs for row in rows):
+        title = case.knowledge.medicines.title
+        lines = [f"With {' or '.join(map(title, row.when.with_drugs))}: {_says(row)}" for row in rows]
+        lines.append(f"{otherwise}: {_says(dose.row)}")
+    else:
+        lines = [*_by_earlier_doses(*rows, dose.row)]
     found = _finding(case, dose, Indicator.INFO, summary, *map(_sentence, lines), topic=topic)
-    cites = (case.knowledge.citation(row.cite or dose.rule.cite) for _, row in cases)
+    cites = (case.knowledge.citation(row.cite or dose.rule.cite) for row in (*rows, dose.row))
     return replace(found, citations=tuple(dict.fromkeys(cites)))
 
 
-def _case_of(row: DoseRow) -> str:
-    if row.when.with_drugs:
-        return f"With {' or '.join(drug.replace('-', ' ') for drug in row.when.with_drugs)}"
-    return f"After {row.when.earlier_doses_at_least} doses or more"
+def _says(row: DoseRow) -> str:
+    return _words(row.regimens) or row.not_recommended or row.unsettled
+
+
+def _by_earlier_doses(*rows: DoseRow) -> Iterator[str]:
+    """What rows say by the number of doses given before, those that say the same together."""
+    by_number = {row.when.earlier_doses_at_least or 0: _says(row) for row in rows}
+    least = [next(group) for _, group in groupby(sorted(by_number), key=lambda number: by_number[number])]
+    for number, following in zip_longest(least, least[1:]):
+        yield f"{_earlier(number, following and following - 1)}: {by_number[number]}"
+
+
+def _earlier(least: int, most: int | None) -> str:
+    """So many earlier doses, in words."""
+    first, last = (("none", "one", "two")[n] if n is not None and n <= 2 else str(n) for n in (least, most))
+    if most is None:
+        return f"{first} or more earlier doses"
+    if least == most:
+        return f"{first if least else 'no'} earlier dose{'s' if most > 1 else ''}"
+    return f"{first} {'or' if most == least + 1 else 'to'} {last} earlier dose{'s' if most > 1 else ''}"
 
 
 def _remarks(case: Case) -> Iterator[Finding]:
@@ -216,29 +247,34 @@ def _unsettled(case: Case, dose: DoseCase) -> Iterator[Finding]:
     least, and so it is far below all of them where these are for kidneys such as the patient's.
     """
     row, regimen = dose.row, case.order.regimen
-    lines = [row.unsettled, *(_known_words(each) for each in dose.known)]
+    shown = [each for each in dose.known if not each.known.bound]
+    lines = [row.unsettled, *map(_known_words, shown)]
     if not isinstance(regimen, Regimen):
         yield _unsettled_finding(case, dose, Indicator.INFO, ": the sources do not settle this dose", *lines)
         return
     found = [(each, _comparisons(case, each.regimens, regimen)) for each in dose.known]
     every = [c for _, comparisons in found for c in comparisons]
     whole = all(comparisons for _, comparisons in found)  # every figure could be computed and compared
-    same = next((each for each, comparisons in found if any(c.fits for c in comparisons)), None)
+    fitting = [each for each, comparisons in found if any(c.fits for c in comparisons)]
+    same = next((each for each in fitting if each in shown), None)
     grade, summary = Indicator.INFO, ": the sources do not settle this dose"
     if same and _full_kidneys(case, same) is False:
         here = case.renal.kidney.clearance if case.renal else None
         grade, summary = Indicator.WARNING, f": fits {same.known.by}, but for full kidney function; here CrCl {here}"
     elif same:
         summary = f": fits {same.known.by}; the sources do not settle this dose"
+    elif fitting:
+        pass  # within what holds back a verdict
     elif every and all(_far(case, c) for c in every):
         grade = min(Indicator.CRITICAL, _CAP[row.at_most]) if whole else Indicator.WARNING
         grade = Indicator.CRITICAL if any(_ten_times(case, dose, c) for c in every) else grade
-        summary = f" is more than any source has: {_largest(every).expected.regimen.wording} at most"
+        largest = _largest([c for each, comparisons in found if each in shown for c in comparisons] or every)
+        summary = f" is more than any source has: {largest.expected.regimen.wording} at most"
     elif every:
         far_below = all(c.low <= 1 - case.knowledge.judgement.strong for c in every)
         sure = whole and all(_full_kidneys(case, each) for each in dose.known)
         grade = Indicator.WARNING if far_below and sure else Indicator.INFO
-        figures = dict.fromkeys(_words(each.regimens) for each, comparisons in found if comparisons)
+        figures = dict.fromkeys(r.regimen.wording for each in shown if each.regimens for r in each.regimens)
         summary = f" is in none of the sources: {' or '.join(figures)}"
     yield _unsettled_finding(case, dose, grade, summary, *lines)
 
@@ -265,19 +301,20 @@ def _known_words(each: KnownDose) -> str:
 
 def _unsettled_finding(case: Case, dose: DoseCase, grade: Indicator, summary: str, *because: str) -> Finding:
     found = _finding(case, dose, grade, summary, *because, topic="dose")
-    inputs = (*found.inputs, *(value for each in dose.known for value in each.inputs))
-    cites = (case.knowledge.citation(each.known.cite) for each in dose.known)
+    shown = [each for each in dose.known if not each.known.bound]
+    inputs = (*found.inputs, *(value for each in shown for value in each.inputs))
+    cites = (case.knowledge.citation(each.known.cite) for each in shown)
     return replace(
         found,
         inputs=tuple(dict.fromkeys(inputs)),
         citations=tuple(dict.fromkeys((*found.citations, *cites))),
-        expected="; ".join(f"{_words(each.regimens)} ({each.known.by})" for each in dose.known if each.regimens),
+        expected="; ".join(f"{_words(each.regimens)} ({each.known.by})" for each in shown if each.regimens),
     )
 
 
 def _judged(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
     comparisons = _comparisons(case, dose.expected, ordered)
-    words = _words(dose.expected)
+    words = _expected(case, dose)
     if not comparisons:
         weight = case.facts.newest("weight")
         reason = f"weight {weight.why.value}" if isinstance(weight, Missing) else "units"
@@ -296,7 +333,7 @@ def _judged(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
     second = nearest(_comparisons(case, (dose.second,), ordered)) if dose.second else judging
     between = (judging.too_little and not second.too_little) or (judging.too_much and not second.too_much)
     if dose.second and between:
-        yield _by_either(case, dose, dose.second)
+        yield _finding(case, dose, Indicator.INFO, f": {words}", topic="dose")
         return
     either = (*dose.unseen, *dose.on_hold)
     if any(c.fits for row in either for c in _comparisons(case, row.regimens, ordered)):
@@ -316,11 +353,18 @@ def _judged(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
         yield _elsewhere(case, dose, elsewhere, min(indicator, _CAP[elsewhere.at_most]))
         return
     misfit = "is too much" if judging.too_much else "is too little" if judging.too_little else "has the wrong interval"
-    amount = judging.low if judging.too_little and not judging.too_much else judging.high
-    share = f"Expected: {words}; ordered is {amount * 100:.0f} % of the amount a day."
-    others = dose.known if judging.too_much else ()  # what else is known speaks of too much alone
+    shares = dict.fromkeys(_share(comparison) for comparison in (judging, second))
+    share = f"Expected: {words}; ordered is {' or '.join(shares)} of the amount a day."
+    # what else is known speaks of too much alone
+    others = [each for each in dose.known if judging.too_much and not each.known.bound]
     lines = [share, *([slip.says] if slip else []), *map(_known_words, others)]
-    base = _finding(case, dose, indicator, f" {misfit}: {words}{_another_product(case, dose)}", *lines, propose=True)
+    state, product = _state(case, dose.row), _another_product(case, dose)
+    endings = (
+        f" {misfit}{where}: {words}{unit}{product}"
+        for where, unit in ((state, _also(case, dose)), (state, ""), ("", ""))
+    )
+    base = _finding(case, dose, indicator, "", *lines, propose=True)
+    base = replace(base, summary=in_one_line(case.order.label, *endings))
     cites = (case.knowledge.citation(each.known.cite) for each in others)
     base = replace(base, citations=tuple(dict.fromkeys((*base.citations, *cites))))
     yield base
@@ -350,18 +394,6 @@ def _is_grave(case: Case, dose: DoseCase, c: Comparison) -> bool:
     """Too much by so much; beside a drug that changes the dose, too little by so much as well."""
     too_little = c.too_little and c.low <= 1 - case.knowledge.judgement.strong
     return (c.too_much and _far(case, c)) or (bool(dose.row.when.with_drugs) and too_little)
-
-
-def _by_either(case: Case, dose: DoseCase, second: TableRegimen) -> Finding:
-    """Sources disagree on the clearance, and the order is no error by one of them: information that shows both."""
-    kidney = case.renal.kidney if case.renal else None
-    first, by_second = (kidney.clearance, kidney.second) if kidney else (None, None)
-    one = f"{_words(dose.expected)} ({first.by if first else ''})"
-    other = f"{_words((second,))} ({by_second.by if by_second else ''})"
-    lines = [_sentence(f"{kidney.second_because if kidney else ''}: {one}, or {other}")]
-    lines += [f"{by_second.arithmetic}."] if by_second else []
-    found = _finding(case, dose, Indicator.INFO, f": {one} or {other}, sources disagree", *lines, topic="dose")
-    return replace(found, expected=f"{one}; {other}")
 
 
 def _too_many_doses(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
@@ -428,6 +460,46 @@ def _words(regimens: Regimens) -> str:
     return " or ".join(regimen.regimen.wording for regimen in regimens if not regimen.alternative)
 
 
+def _expected(case: Case, dose: DoseCase) -> str:
+    """What is expected in words: by each clearance where sources disagree on it."""
+    words, kidney = _words(dose.expected), case.renal.kidney if case.renal else None
+    if dose.second is None or kidney is None or kidney.clearance is None or kidney.second is None:
+        return words
+    return f"{words} ({kidney.clearance.by}) or {_words((dose.second,))} ({kidney.second.by}), sources disagree"
+
+
+def _share(comparison: Comparison) -> str:
+    """How much of the expected amount a day is ordered."""
+    too_little = comparison.too_little and not comparison.too_much
+    return f"{(comparison.low if too_little else comparison.high) * 100:.0f} %"
+
+
+def _also(case: Case, dose: DoseCase) -> str:
+    """The expected dose in the unit of the order, where that is another one."""
+    regimens = [regimen for regimen in dose.expected if not regimen.alternative]
+    if len(regimens) != 1 or dose.second:
+        return ""
+    weight, per_kg = case.facts.newest("weight"), _per_kg(case, dose, regimens[0])
+    return in_order_unit(case.order, regimens[0], weight, case.knowledge, per_kg)
+
+
+def _state(case: Case, row: DoseRow) -> str:
+    """What of the patient decides on the row, with its preposition: drugs given with it, weight, age."""
+    when, facts = row.when, case.facts
+    given = [drug for drug in case.knowledge.medicines.members(when.with_drugs) if drug in facts.medicines]
+    parts = [f"with {', '.join(sorted(map(case.knowledge.medicines.title, given)))}"] if given else []
+    weight = facts.newest("weight")
+    if (when.kg_at_least is not None or when.kg_below is not None) and isinstance(weight, Lab):
+        parts.append(f"at {plain(round(weight.value, 1))} kg")
+    elif row.not_recommended and when.days_below is not None and not isinstance(facts.born, Missing):
+        parts.append(f"at {(facts.today - facts.born).days} days of age")
+    elif row.not_recommended and when.years_below is not None and facts.age is not None:
+        parts.append(f"at {facts.age} year{'' if facts.age == 1 else 's'}")
+    if row.not_recommended and when.earlier_doses_at_least:
+        parts.append(f"after {when.earlier_doses_at_least} doses")
+    return "".join(f" {part}" for part in parts)
+
+
 def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
@@ -439,7 +511,7 @@ def _proposals(case: Case, dose: DoseCase) -> Iterator[Proposal]:
     reason = ", ".join(filter(None, [reason, "off label" if dose.row.off_label else "" if reason else "label"]))
     sure = not _rising(case, dose)
     doubt = "" if sure else "; CrCl unreliable, perhaps still too much"
-    for regimen in dose.expected if order.draft else ():
+    for regimen in dose.expected if order.draft and dose.second is None else ():
         if not regimen.alternative and _can_be_given(order, regimen):
             weight, per_kg = case.facts.newest("weight"), _per_kg(case, dose, regimen)
             made = proposal(order, regimen, reason + doubt, weight, case.knowledge, sure=sure, mg_per_kg=per_kg)
@@ -459,7 +531,7 @@ def _per_kg(case: Case, dose: DoseCase, regimen: TableRegimen) -> Decimal | None
 def _another_product(case: Case, dose: DoseCase) -> str:
     """Which strength on the market gives the dose, where the one ordered cannot; "" where it can, or none does."""
     product, first = case.order.product, next(iter(dose.expected), None)
-    if not case.order.draft or first is None or _can_be_given(case.order, first):
+    if not case.order.draft or first is None or dose.second or _can_be_given(case.order, first):
         return ""
     sold = case.knowledge.codes.drugs[product.drug].forms[product.form].strengths_mg
     fitting = [strength for strength in sold if first.dose[0] % strength == 0]
@@ -513,7 +585,11 @@ def _finding(
     why += [f"Site setting {name}: {value}." for name, value in row.when.site.items()]
     why += [f"{dose.arithmetic}."] if dose.arithmetic else []
     if child and child.clearance and dose.by_clearance and dose.expected:
-        why += [f"{child.clearance.formula}: {child.clearance.arithmetic}.", child.age_note]
+        why += [f"{child.clearance.formula}: {child.clearance.arithmetic}."]
+        if dose.second and child.second:
+            why += [_sentence(child.second_because), f"{dose.second_arithmetic}."]
+            why += [f"{child.second.formula}: {child.second.arithmetic}."]
+        why += [child.age_note]
     why += [row.note] if row.note else []
     why += [_sentence(dose.assumed)] if dose.assumed else []
     if order.intent.phase:
@@ -530,6 +606,6 @@ def _finding(
         intent=order.intent,
         inputs=tuple(dict.fromkeys((*(child.inputs if child else ()), *dose.inputs, *_looked_at(case, dose, asked)))),
         ordered=order.regimen.wording if isinstance(order.regimen, Regimen) else "",
-        expected=_words(dose.expected),
+        expected=_expected(case, dose),
         proposals=tuple(_proposals(case, dose)) if propose else (),
     )

@@ -55,10 +55,12 @@ class Known(Entry):
     """What one source has where none settles the dose: regimens, or a formula with its interval.
 
     `by` names the source and what it is about, for the reader of a card. `full_kidneys_from` (mL/min/1.73 m2): below it
-    the regimen would have to be reduced, and no source says by how much.
+    the regimen would have to be reduced, and no source says by how much. `bound`: no source has it; it holds back a
+    verdict, and a card never shows it as a dose.
     """
 
     by: str
+    bound: StrictBool = False
     when: When = When()
     regimens: Regimens = ()
     formula: Formula | None = None

@@ -19,7 +19,10 @@ class CockcroftGault(Entry):
 
 
 class SchwartzK(Entry):
-    """One row of the k table. `or_k` where sources disagree, `because` says how; `problems`: at least one on record."""
+    """One row of the k table. `or_k` where sources disagree, `because` says how; `problems`: at least one on record.
+
+    `remark` is what a card says of this k, beside the remark on the formula.
+    """
 
     sex: Literal["any", "female", "male"]
     below_years: int
@@ -27,6 +30,7 @@ class SchwartzK(Entry):
     k: Decimal
     or_k: Decimal | None = None
     because: str = ""
+    remark: str = ""
 
     @model_validator(mode="after")
     def _says_why(self) -> "SchwartzK":
