@@ -393,6 +393,7 @@ class Regimen:
     sure: bool = True  # False when read from free text or by an assumption that is named in read_from
     later: "tuple[Step, ...]" = ()  # what follows this, in order
     counted_in: str = ""  # what the order counts in: mg, mg/kg, mL, tablet, capsule, pill, vial; "" for no order
+    as_it_stands: bool = True  # nothing had to be interpreted: dose and frequency are structured, the dose in `unit`
 
 
 @dataclass(frozen=True, slots=True)

@@ -493,11 +493,12 @@ class _Factor:
 
 def _arithmetic(formula: Formula, factors: list[_Factor], raw: Decimal) -> str:
     """The formula with the numbers in it, and with as many digits as whoever redoes it needs to get the same."""
-    dose, result = _limited(raw, formula), plain(round(raw, 1))
+    dose = _limited(raw, formula)
+    digits = next((n for n in (1, 2, 3) if _limited(round(raw, n), formula) == dose), 4)
+    result = plain(round(raw, digits))
     for more in range(_MORE_DIGITS):
         shown = [round(factor.value, factor.digits + more) for factor in factors]
-        by_hand = prod(shown, start=formula.factor)
-        if _limited(by_hand, formula) == dose and plain(round(by_hand, 1)) == result:
+        if plain(round(prod(shown, start=formula.factor), digits)) == result:
             break
     per = f" mg/{factors[0].unit}" if len(factors) == 1 else ""
     counted = f" {factors[0].unit}" if len(factors) == 1 else ""

@@ -45,7 +45,7 @@ class Comparison:
     @property
     def wording(self) -> str:
         """What would be right, in words."""
-        return " or ".join(choice.regimen.wording for choice in self.choices)
+        return " or ".join(choice.wording for choice in self.choices)
 
     @property
     def distance(self) -> Decimal:
@@ -100,12 +100,14 @@ def nearest(comparisons: Sequence[Comparison]) -> Comparison:
 class Slip:
     """What a misfit looks like: for the summary of a card, and in a sentence.
 
-    `sure`: the order is no dose of the drug at all, so that nothing but a slip explains it.
+    `sure`: the order is no dose of the drug at all, so that nothing but a slip explains it. `of_a_day`: what it looks
+    like is the amount of a day as one dose.
     """
 
     summary: str
     says: str
     sure: bool = True
+    of_a_day: bool = False
 
 
 def likely_slip(
@@ -140,7 +142,7 @@ def likely_slip(
     same_interval = not c.interval_differs and c.expected.per_day > 1
     if same_interval and about(c.high, c.expected.per_day):
         says = "The dose equals the amount of a whole day: is it meant per day, not per dose?"
-        return Slip(": a whole day's amount as one dose?", says, sure=False)
+        return Slip(": a whole day's amount as one dose?", says, sure=False, of_a_day=True)
     return None
 
 

@@ -11,6 +11,7 @@ from decimal import Decimal
 from cdshooks.medicine.case import Case, medicines_gap
 from cdshooks.medicine.compare import in_table_unit
 from cdshooks.medicine.dosage import Giving, read_giving, read_regimen, read_stated
+from cdshooks.medicine.dosage.wording import plain
 from cdshooks.medicine.rules.safety import Companion, Enough, SafetyRule
 from cdshooks.model import Finding, Indicator, Input, OrderState, Prescription, Product, Regimen
 
@@ -19,12 +20,16 @@ _GRADES = {"info": Indicator.INFO, "warning": Indicator.WARNING, "critical": Ind
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """A companion's order; `amount` in mL or mg as far as it can be read, `at_once` the largest part of it."""
+    """A companion's order; `amount` in mL or mg as far as it can be read, `at_once` the largest part of it.
+
+    `how` is how the amount was computed, where the order does not state it.
+    """
 
     name: str
     ref: str
     amount: Decimal | None
     at_once: Decimal | None = None
+    how: str = ""
 
 
 def check(case: Case) -> Iterator[Finding]:
@@ -127,10 +132,16 @@ def _in_ml(case: Case, p: Prescription) -> _Order:
     stated = read_stated(p.order.dosages, p.order.drug.words, Product(p.drug, "its name"), case.knowledge.dose_words)
     regimen = case.order.regimen
     doses = max((regimen.per_day if isinstance(regimen, Regimen) else None) or Decimal(1), Decimal(1))
-    beside = [volume * max((often or doses) / doses, Decimal(1)) for volume, often in stated.ml]
-    beside += [volume / doses for volume in stated.ml_per_day]
+    beside = []
+    for volume, often in stated.ml:
+        times = max((often or doses) / doses, Decimal(1))
+        how = f"{plain(volume)} mL x {plain(often)} a day / {plain(doses)} doses" if often and times > 1 else ""
+        beside.append((volume * times, how))
+    for volume in stated.ml_per_day:
+        beside.append((volume / doses, f"{plain(volume / 24)} mL/h x 24 h / {plain(doses)} doses a day"))
     at_once = max((volume for volume, _ in stated.ml), default=None)
-    return _Order(p.name, p.order.ref, max(beside, default=None), at_once)
+    amount, how = max(beside, default=(None, ""))
+    return _Order(p.name, p.order.ref, amount, at_once, how)
 
 
 def _amount(
@@ -157,6 +168,7 @@ def _amount(
             grade = min(_grade(case, companion), Indicator.WARNING)
             summary = f": {companion.name} {largest:.0f} mg at once is too little, at least {enough.mg_at_once} mg"
     if grade is not None:
+        lines = (f"{order.name}: {order.how} = {order.amount:.0f} {unit}." for order in found if order.how)
         yield case.finding(
-            rule.id, companion.topic, grade, summary, companion.says, cites=[companion.cite], inputs=inputs
+            rule.id, companion.topic, grade, summary, *lines, companion.says, cites=[companion.cite], inputs=inputs
         )

@@ -268,8 +268,10 @@ def _unsettled(case: Case, dose: DoseCase) -> Iterator[Finding]:
     elif every and all(_far(case, c) for c in every):
         grade = min(Indicator.CRITICAL, _CAP[row.at_most]) if whole else Indicator.WARNING
         grade = Indicator.CRITICAL if any(_ten_times(case, dose, c) for c in every) else grade
-        largest = _largest([c for each, comparisons in found if each in shown for c in comparisons] or every)
+        by = {c: each.known.by for each, comparisons in found if each in shown for c in comparisons}
+        largest = _largest([*by] or every)
         summary = f" is more than any source has: {largest.expected.regimen.wording} at most"
+        summary += f" ({by[largest]})" if largest in by else ""
     elif every:
         far_below = all(c.low <= 1 - case.knowledge.judgement.strong for c in every)
         sure = whole and all(_full_kidneys(case, each) for each in dose.known)
@@ -433,7 +435,12 @@ def _elsewhere(case: Case, dose: DoseCase, elsewhere: Elsewhere, indicator: Indi
     """Not the row's regimen, but another label's, or one that is right at another time."""
     words = _words(dose.expected)
     found = _finding(
-        case, dose, indicator, f": expected is {words}", elsewhere.says, propose=indicator > Indicator.INFO
+        case,
+        dose,
+        indicator,
+        f"{_state(case, dose.row)}: expected is {words}",
+        elsewhere.says,
+        propose=indicator > Indicator.INFO,
     )
     return replace(found, citations=(*found.citations, case.knowledge.citation(elsewhere.cite)))
 

@@ -6,15 +6,16 @@ is missing or unreadable is the business of the other checks.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
-from cdshooks.medicine.case import Case
+from cdshooks.medicine.case import Case, in_one_line
 from cdshooks.medicine.compare import Comparison, Slip, compare, in_table_unit, likely_slip, nearest
 from cdshooks.medicine.kidney import Kidney
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.phase import says
-from cdshooks.medicine.propose import proposal
+from cdshooks.medicine.propose import in_order_unit, proposal
 from cdshooks.medicine.resistance import judge, rank
-from cdshooks.medicine.rules.renal_dose import Band, DialysisRow, RenalDoseRule, TableRegimen, Variant
+from cdshooks.medicine.rules.renal_dose import Band, DialysisRow, Note, RenalDoseRule, TableRegimen, Variant
 from cdshooks.medicine.serostatus import in_words
 from cdshooks.model import Facts, Finding, Indicator, Missing, Order, Phase, Proposal, Regimen
 
@@ -47,6 +48,8 @@ class _Judged:
 
     def named(self, phase: Phase) -> str:
         """The phase as known; without a known intent the second column is named for both its uses."""
+        if self.table.purpose:
+            return self.table.purpose.name
         return phase.value if self.order.intent.phase or phase is Phase.TREATMENT else _STABLE_NAME
 
     @property
@@ -98,7 +101,7 @@ class _Judged:
         parts = []
         for phase in self.phases:
             regimens = _column(row, phase)
-            words = " or ".join(r.regimen.wording for r in (regimens[:1] if first_only else regimens))
+            words = regimens[0].regimen.wording if first_only else " or ".join(r.wording for r in regimens)
             parts.append(f"{words} ({self.named(phase)})")
         return "; ".join(parts)
 
@@ -131,10 +134,17 @@ class _Judged:
         sure = self.kidney.moving != "rising"
         doubt = "" if sure else "; CrCl unreliable, perhaps still too much"
         made = (
-            proposal(self.order, regimen, f"{self.named(phase)}{doubt}", weight, self.knowledge, sure=sure)
+            proposal(self.order, regimen, self._reason(phase, regimen) + doubt, weight, self.knowledge, sure=sure)
             for phase, regimen in choices
         )
         return tuple(found for found in made if found)
+
+    def _reason(self, phase: Phase, regimen: TableRegimen) -> str:
+        return self.named(phase) + (f", as {regimen.column}" if regimen.column else "")
+
+    def also(self, choice: TableRegimen) -> str:
+        """The dose in the unit of the order, where that is another one."""
+        return in_order_unit(self.order, choice, self.facts.newest("weight"), self.knowledge)
 
 
 def _timing_of(row: Band | DialysisRow) -> Iterator[str]:
@@ -200,14 +210,15 @@ def _by_clearance(case: _Judged, band: Band) -> Iterator[Finding]:
         f"{because[:1].upper()}{because[1:]}: clearance {clearance.rounded} {unit} by {clearance.by}"
         f" ({case.expected(band)}), {second.rounded} {unit} by {second.by} ({case.expected(other)})."
     )
+    how = f"{second.formula}: {second.arithmetic}."
     wrong_by_both = _warns(found) and _warns(_on_row(case, other))
     if wrong_by_both or case.order.regimen is None:
-        yield from (replace(f, because=(*f.because, note)) for f in found)
+        yield from (replace(f, because=(*f.because, note, how)) for f in found)
     elif isinstance(case.order.regimen, Regimen) and case.kidney.moving != "rising":
         first = clearance.by.removesuffix(" weight")
         summary = f": CrCl {clearance.rounded} by {first}, {second.rounded} {unit} by {second.by}; bands differ"
         expected = f"{case.expected(band)} by {clearance.by}; {case.expected(other)} by {second.by}"
-        yield replace(case.finding(band, Indicator.INFO, summary, note), expected=expected)
+        yield replace(case.finding(band, Indicator.INFO, summary, note, how), expected=expected)
 
 
 def _warns(findings: Iterable[Finding]) -> bool:
@@ -319,12 +330,12 @@ def _verdict(case: _Judged, row: Band | DialysisRow, comparisons: tuple[Comparis
         return
     rising = case.kidney.moving == "rising"  # then the true clearance is lower: nothing is right or too small by a band
     if right:
-        if not rising:
-            summary = (
-                f" is right for {case.named(right.phase)}; for {case.named(wrong[0].phase)}"
-                f" the label has {wrong[0].wording}"
-            )
-            yield case.finding(row, Indicator.INFO, summary, *_lines(case, comparisons))
+        if not rising and case.order.indication == case.table.indication:
+            other = f" is right for {case.named(right.phase)}; for {case.named(wrong[0].phase)} the label has"
+            has = f"{other} {wrong[0].wording}"
+            found = case.finding(row, Indicator.INFO, "", *_lines(case, comparisons))
+            summary = in_one_line(case.order.label, f"{has}{case.also(wrong[0].expected)}", has)
+            yield replace(found, summary=summary)
         return
     judging = min(wrong, key=lambda c: c.distance)  # with the phase unknown, the nearer one judges
     if rising and not judging.too_much:
@@ -337,25 +348,39 @@ def _verdict(case: _Judged, row: Band | DialysisRow, comparisons: tuple[Comparis
         return
     strong = judging.too_much and judging.high >= 1 + case.knowledge.judgement.strong
     slip = _slip(case, judging)
+    note = row.note if row.note and _concerns(row.note, judging, case) else None
+    misfit = f" {_misfit(judging)} {case.state} ({case.named(judging.phase)}): "
+    wordings = (
+        " or ".join(f"{choice.wording}{case.also(choice)}" for choice in judging.choices),
+        judging.wording,
+        " or ".join(choice.regimen.wording for choice in judging.choices),
+    )
     base = case.finding(
         row,
         Indicator.CRITICAL if strong else Indicator.WARNING,
-        f" {_misfit(judging)} {case.state} ({case.named(judging.phase)}): {judging.wording}",
+        "",
         *_lines(case, comparisons),
         *([slip.says] if slip else []),
-        *([row.note.says] if row.note else []),
+        *([note.says] if note else []),
     )
     base = replace(
         base,
+        summary=in_one_line(case.order.label, *(misfit + words for words in wordings)),
         because=(*base.because, *_edge(case)),
         expected="; ".join(f"{c.wording} ({case.named(c.phase)})" for c in comparisons),
         proposals=case.proposals([(c.phase, choice) for c in comparisons for choice in c.choices]),
-        citations=(*base.citations, *([case.knowledge.citation(row.note.cite)] if row.note else [])),
+        citations=(*base.citations, *([case.knowledge.citation(note.cite)] if note else [])),
     )
     yield base
     if slip and slip.sure:  # no dose for any kidneys: said under its own topic, which nobody silences with the other
         short = f"{case.order.label}{slip.summary}"
         yield replace(base, topic="dose", summary=short, because=(slip.says, *base.because[: len(comparisons)]))
+
+
+def _concerns(note: Note, judging: Comparison, case: _Judged) -> bool:
+    """Is what another source says about an order such as this?"""
+    within = note.times is None or (judging.too_much and judging.high <= note.times * (1 + judging.tolerance))
+    return judging.phase is note.phase and within
 
 
 def _by_protocol(case: _Judged, row: Band | DialysisRow, judging: Comparison) -> Finding:
@@ -424,7 +449,30 @@ def _slip(case: _Judged, c: Comparison) -> Slip | None:
         sure = in_unit is not None and not any(abs(in_unit.high / dose - 1) <= tolerance for dose, _ in own)
         says = f"This is a dose of {name}: the two drugs are not interchangeable milligram for milligram."
         return Slip(f" is a dose of {name}, not interchangeable milligram for milligram", says, sure)
-    return likely_slip(ordered, c, case.knowledge.judgement, own)
+    slip = likely_slip(ordered, c, case.knowledge.judgement, own)
+    if (slip is None or slip.of_a_day) and (band := _other_band(case, ordered, c.phase)):
+        says = f"This is the dose for CrCl {band} ({case.named(c.phase)})."
+        return Slip(f" is the dose for CrCl {band}", says, sure=False)
+    return slip
+
+
+def _other_band(case: _Judged, ordered: Regimen, phase: Phase) -> str:
+    """The band of kidney function for which the order would be right, "" for none. On dialysis there is no band."""
+    if case.kidney.dialysis:
+        return ""
+    table, tolerance = case.table, case.knowledge.judgement.tolerance
+    in_unit = in_table_unit(ordered, table.unit, case.facts.newest("weight"))
+    above: Decimal | None = None
+    for band in table.bands:
+        if in_unit and any(compare(in_unit, regimen, phase, tolerance).fits for regimen in _column(band, phase)):
+            measure = table.measure
+            return (
+                f"{band.at_least} {measure} or more"
+                if above is None
+                else f"{band.at_least} to {above - table.step} {measure}"
+            )
+        above = band.at_least
+    return ""
 
 
 def _misfit(c: Comparison) -> str:
@@ -446,14 +494,18 @@ def _lines(case: _Judged, comparisons: tuple[Comparison, ...]) -> Iterator[str]:
 def _why(case: _Judged) -> Iterator[str]:
     """How the order was read, what it is for, and the kidney function."""
     order, kidney = case.order, case.kidney
-    if isinstance(order.regimen, Regimen) and order.regimen.read_from:
+    if isinstance(order.regimen, Regimen) and not order.regimen.as_it_stands:
         yield f"Order read as {order.regimen.wording}: {'; '.join(order.regimen.read_from)}."
     if order.route_assumed:
         yield f"No route given: taken as {order.route}."
     if order.intent.phase:
         yield f"Phase: {order.intent.phase.value}, {order.intent.basis}, because {order.intent.because}."
-    else:
+    elif order.indication != case.table.indication:
+        yield "Not ordered against CMV, by its own words; compared with the label's doses for CMV."
+    elif case.table.purpose is None:
         yield f"Phase unknown: {order.intent.because}."
+    if case.table.purpose:
+        yield case.table.purpose.says
     if kidney.dialysis:
         assumed = " Haemodialysis is assumed: the record does not say which kind." if kidney.dialysis.assumed else ""
         yield f"Dialysis: {kidney.dialysis.because}.{assumed}"

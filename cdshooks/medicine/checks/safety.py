@@ -118,6 +118,11 @@ class _Speed:
     how: str
     if_undiluted: bool = False
 
+    @property
+    def says(self) -> str:
+        """The statement and what it comes to."""
+        return f"{self.how}." if self.how.endswith("mg/kg/min") else f"{self.how}: {self.value:.2f} mg/kg/min."
+
 
 def _infusion(case: Case, rule: SafetyRule, limits: InfusionLimits, giving: Giving) -> Iterator[Finding]:
     if giving.unread:
@@ -183,7 +188,7 @@ def _speed_findings(
             "administration",
             Indicator.CRITICAL if certain else Indicator.WARNING,
             f": {worst.value:.2f} mg/kg/min is too fast{doubt}, at most {limit} mg/kg/min",
-            *(f"{speed.how}: {speed.value:.2f} mg/kg/min." for speed in speeds),
+            *(speed.says for speed in speeds),
             f"The label never allows more than {limit} mg/kg/min, by pump.",
             cites=[fastest.cite],
             inputs=[Input("weight", weight.original, "", weight.on.isoformat(), weight.ref)]
@@ -196,7 +201,7 @@ def _speed_findings(
         one, other = stated[0], timed[0]
         if abs(one.value - other.value) > limits.agree_within * max(one.value, other.value) and giving.rates[0].firm:
             summary = ": infusion rate and duration do not agree"
-            said = (f"{speed.how}: {speed.value:.2f} mg/kg/min." for speed in (one, other))
+            said = (speed.says for speed in (one, other))
             yield case.finding(rule.id, "dataQuality", Indicator.INFO, summary, *said, cites=[limits.cite])
 
 
@@ -353,9 +358,11 @@ def _lowest_dosed(case: Case) -> Decimal:
 
 def _tablet_for_child(case: Case, rule: SafetyRule, forms: Forms) -> Iterator[Finding]:
     expected = [r.dose[0] for r in case.dose.expected if r.dose[1] == "mg"] if case.dose else []
+    second = [case.dose.second.dose[0]] if case.dose and case.dose.second else []  # where sources disagree
     if any(span.from_mg <= dose <= span.to_mg for dose in expected for span in forms.tablet_when):
         return
-    computed = f" (computed dose {expected[0].normalize():f} mg)" if expected else ""
+    doses = " or ".join(f"{dose.normalize():f}" for dose in (*expected, *second))
+    computed = f" (computed dose {doses} mg)" if expected else ""
     yield case.finding(
         rule.id,
         "administration",

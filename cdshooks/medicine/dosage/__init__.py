@@ -71,7 +71,7 @@ def _read_one(dosage: Dosage, product: Product, words: DoseWords) -> Regimen | U
         steps.append(Step(step or Unread(f"{quote(sig.said)} gives no dose"), sig.said))
         before = step if isinstance(step, Regimen) else before
     notes = (*read.read_from, f"the first of {len(rest) + 1} steps in the text")
-    return replace(read, read_from=notes, sure=False, later=tuple(steps))
+    return replace(read, read_from=notes, sure=False, as_it_stands=False, later=tuple(steps))
 
 
 def _read_step(
@@ -125,7 +125,8 @@ def _read_step(
     notes += ["a month is taken for 30 days"] if timed.often.about else []
     sure = structured and not (chosen.assumed or doubt or timed.often.about or chosen.kind == "text")
     often = timed.often if not dosage.as_needed else replace(timed.often, as_needed=True)
-    return _put(chosen, often, tuple(notes), sure)
+    put = _put(chosen, often, tuple(notes), sure)
+    return replace(put, as_it_stands=sure and chosen.how == chosen.wording)
 
 
 def _decimal(value: Fraction) -> Decimal:
@@ -207,6 +208,7 @@ def _together(readings: Sequence[_Reading]) -> Regimen | Unread:
             per_day=sum(rates, Decimal(0)),
             after_dialysis=all(regimen.after_dialysis for regimen in regimens),
             read_from=(*first.read_from, f"added up from {len(regimens)} dosage instructions at different times"),
+            as_it_stands=False,
             sure=all(regimen.sure for regimen in regimens),
         )
     )
@@ -258,7 +260,8 @@ def _first_step(readings: Sequence[_Reading], words: DoseWords) -> Regimen | Unr
         later.append(Step(reading.regimen, reading.dosage.text))
         later += reading.regimen.later if isinstance(reading.regimen, Regimen) else ()
     note = f"the first of {len(readings)} dosage instructions, {how}"
-    return replace(first.regimen, read_from=(*first.regimen.read_from, note), sure=False, later=tuple(later))
+    read_from = (*first.regimen.read_from, note)
+    return replace(first.regimen, read_from=read_from, sure=False, as_it_stands=False, later=tuple(later))
 
 
 def read_regimen(dosages: tuple[Dosage, ...], product: Product, words: DoseWords) -> Regimen | Unread | None:

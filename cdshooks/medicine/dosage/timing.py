@@ -114,11 +114,15 @@ class _Source:
 def _coded(concept: Concept, words: DoseWords) -> list[_Source]:
     """What a coded timing says: known codes first; its texts (or an unknown code) read as words."""
     found: list[_Source] = []
+    known = set()
     for coding in concept.codings:
         schedule = read_code(coding.system.rstrip("/"), coding.code, words)
         if schedule is not None:
             found.append(_Source(f"code {quote(coding.code)}", schedule, True))
+            known.add(coding.code)
     for text in concept.words or tuple(coding.code for coding in concept.codings):
+        if text in known:
+            continue  # the code once more
         sig = read_sig(text, words)
         if sig.refused or sig.unplaced or sig.amounts:
             reason = sig.refused or f"the timing {quote(text)} is not known"

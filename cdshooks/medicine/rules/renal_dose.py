@@ -20,6 +20,7 @@ class TableRegimen(Entry):
     each: Measure | None = None
     after_dialysis: StrictBool = False
     alternative: StrictBool = False  # right when ordered, but not what a misfit is compared with first
+    column: str = ""  # where a row has several: the regimen for full kidney function that it stands for
 
     @model_validator(mode="after")
     def _one_way_to_say_when(self) -> "TableRegimen":
@@ -52,6 +53,11 @@ class TableRegimen(Entry):
         words = regimen_wording(number, number, unit, self.per_day, self.after_dialysis)
         return Regimen(number, number, unit, self.per_day, after_dialysis=self.after_dialysis, wording=words)
 
+    @property
+    def wording(self) -> str:
+        """In words, with the column it is from: "35 mg/kg every 12 h (as 40 every 8 h)"."""
+        return self.regimen.wording + (f" (as {self.column})" if self.column else "")
+
 
 Regimens = tuple[TableRegimen, ...]
 
@@ -66,8 +72,13 @@ class Variant(Entry):
 
 
 class Note(Entry):
-    """Something another source says, shown with every misfit; it changes no verdict."""
+    """Something another source says, shown with a misfit; it changes no verdict.
 
+    Only beside the regimen of `phase`; with `times`, only for an order of more than that and at most so many times it.
+    """
+
+    phase: Phase
+    times: Annotated[Decimal, Field(gt=1)] | None = None
     says: str
     cite: Cite
 
@@ -141,6 +152,13 @@ class Escalation(Entry):
     cite: Cite
 
 
+class Purpose(Entry):
+    """What a table that is not for CMV is for: `name` stands on cards for the phase, `says` says why it judges."""
+
+    name: str
+    says: str
+
+
 class Maximum(Entry):
     """The most that any source has for anybody, in whatever phase; with several regimens the largest counts."""
 
@@ -157,6 +175,7 @@ class RenalDoseRule(Entry):
     title: str
     drug: str
     indication: str = "cmv"
+    purpose: Purpose | None = None
     routes: tuple[str, ...]
     measure: Literal["mL/min", "mL/min/kg"] = "mL/min"
     adults_from_years: int
