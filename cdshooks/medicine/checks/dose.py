@@ -258,13 +258,12 @@ def _unsettled(case: Case, dose: DoseCase) -> Iterator[Finding]:
     fitting = [each for each, comparisons in found if any(c.fits for c in comparisons)]
     same = next((each for each in fitting if each in shown), None)
     grade, summary = Indicator.INFO, ": the sources do not settle this dose"
-    if same and _full_kidneys(case, same) is False:
-        here = case.renal.kidney.clearance if case.renal else None
-        grade, summary = Indicator.WARNING, f": fits {same.known.by}, but for full kidney function; here CrCl {here}"
+    here = case.renal.kidney.clearance if case.renal else None
+    if same and here and _full_kidneys(case, same) is False:
+        grade = Indicator.WARNING
+        summary = f": fits {same.known.by}, but for full kidney function; here CrCl {here.rounded}"
     elif same:
         summary = f": fits {same.known.by}; the sources do not settle this dose"
-    elif fitting:
-        pass  # within what holds back a verdict
     elif every and all(_far(case, c) for c in every):
         grade = min(Indicator.CRITICAL, _CAP[row.at_most]) if whole else Indicator.WARNING
         grade = Indicator.CRITICAL if any(_ten_times(case, dose, c) for c in every) else grade
@@ -272,7 +271,7 @@ def _unsettled(case: Case, dose: DoseCase) -> Iterator[Finding]:
         largest = _largest([*by] or every)
         summary = f" is more than any source has: {largest.expected.regimen.wording} at most"
         summary += f" ({by[largest]})" if largest in by else ""
-    elif every:
+    elif every and not fitting:
         far_below = all(c.low <= 1 - case.knowledge.judgement.strong for c in every)
         sure = whole and all(_full_kidneys(case, each) for each in dose.known)
         grade = Indicator.WARNING if far_below and sure else Indicator.INFO

@@ -407,15 +407,22 @@ def _variant(case: _Judged, row: Band | DialysisRow, variant: Variant) -> Findin
     """The label has no dose, a guideline has one for this form: information when it is kept, else a warning."""
     regimen = case.order.regimen
     comparisons = _comparisons(case, regimen, variant) if isinstance(regimen, Regimen) else ()
-    words = case.expected(variant)
+    words, form = case.expected(variant), case.order.product.form
+    no_dose = f": no label dose {case.state}; guideline for the {form}"
     base = case.finding(
         row,
         Indicator.INFO if any(c.fits for c in comparisons) else Indicator.WARNING,
-        f": no label dose {case.state}; guideline for the {case.order.product.form}: {words}",
+        "",
         row.not_recommended,
-        f"The guideline's regimen for the oral {case.order.product.form}: {words}.",
+        f"The guideline's regimen for the oral {form}: {words}.",
     )
-    return replace(base, citations=(case.knowledge.citation(variant.cite), *base.citations), expected=words)
+    in_short = [_column(variant, phase)[0].regimen.wording for phase in case.phases]
+    summary = in_one_line(
+        case.order.label, f"{no_dose}: {words}", f"{no_dose}: {' or '.join(in_short)}", f"{no_dose} below"
+    )
+    return replace(
+        base, summary=summary, citations=(case.knowledge.citation(variant.cite), *base.citations), expected=words
+    )
 
 
 def _advice(case: _Judged, row: Band | DialysisRow) -> Finding:
