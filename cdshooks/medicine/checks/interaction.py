@@ -31,6 +31,12 @@ from cdshooks.model import (
 
 _SEVERITY = {"critical": Indicator.CRITICAL, "warning": Indicator.WARNING, "info": Indicator.INFO}
 _NOW = (OrderState.DRAFT, OrderState.RUNNING)
+_DOUBTS = {
+    "label": "",
+    "class": " (The label names others of its kind, not this drug.)",
+    "secondary": " (From a secondary source.)",
+    "memory": " (Not confirmed in a label.)",
+}
 _LINE = 139  # characters of a summary
 
 
@@ -358,10 +364,7 @@ def _finding(case: Case, rule: InteractionRule, indicator: Indicator, hits: list
 def _row_line(hits: list[_Hit]) -> str:
     """One row of the table with all the drugs that it applies to."""
     pair = hits[0].pair
-    doubt = {"label": "", "secondary": " (From a secondary source.)", "memory": " (Not confirmed in a label.)"}[
-        pair.seen
-    ]
-    return f"With {'; '.join(map(_named, hits))}: {pair.says}{doubt}"
+    return f"With {'; '.join(map(_named, hits))}: {pair.says}{_DOUBTS[pair.seen]}"
 
 
 def _named(hit: _Hit) -> str:

@@ -316,7 +316,7 @@ def _patient(case: Case, option: Option) -> Iterator[str]:
     kidney = assess(facts, knowledge.kidney, _ADULT_YEARS, per_kg=option.per_kg)
     clearance = kidney.clearance
     if option.kidney:
-        where = f"on {kidney.dialysis.modality} dialysis" if kidney.dialysis else f"CrCl {clearance or 'not known'}"
+        where = "on dialysis" if kidney.dialysis else f"CrCl {clearance or 'not known'}"
         yield f"{option.kidney} ({where})"
     if option.limit and (kidney.dialysis or (clearance and clearance.rounded < option.limit.below)):
         yield option.limit.says
