@@ -81,12 +81,13 @@ def _list_not_known(case: Case, rule: InteractionRule) -> Iterator[Finding]:
         return
     in_part = case.facts.medicines_gap is None
     how = "first page of the medication list alone" if in_part else f"medication list {gap.why.value}"
+    where = "on its first page" if in_part else "among the orders of this call"
     yield case.finding(
         rule.id,
         "dataQuality",
         case.knowledge.judgement.of_loss(pair.severity for pair in rule.pairs),
         f": interactions {'checked in part' if in_part else 'not checked'} ({how})",
-        f"Medication list: {gap}. Other drugs, and a second order of this one, were looked for as far as it was seen.",
+        f"Medication list: {gap}. Other drugs, and a second order of this one, were looked for {where} alone.",
         cites=[rule.cite],
     )
 
