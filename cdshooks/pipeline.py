@@ -60,7 +60,7 @@ def evaluate(
         hook_instance=call.hook_instance,
         patient_id=call.patient_id,
         release=chart.release,
-        remarks=(*_remarks(facts), *_fhir_defects(chart, facts, findings)) if findings else (),
+        remarks=(*_remarks(facts, findings), *_fhir_defects(chart, facts, findings)) if findings else (),
         app=app,
     )
     orders = tuple(order.product.drug for order in facts.orders)
@@ -115,14 +115,16 @@ def warm_up() -> None:
     fhir.load_models()
 
 
-def _remarks(facts: Facts) -> Iterator[str]:
-    """What the reader of any card of this call should know about the data."""
+def _remarks(facts: Facts, findings: tuple[Finding, ...]) -> Iterator[str]:
+    """What the reader of any card of this call should know about the data, as far as no finding says it."""
+    told = "\n".join(line for finding in findings for line in finding.because).casefold()
     if facts.incomplete:
         yield f"Only the first page of {', '.join(sorted(facts.incomplete))} was sent: incomplete."
     if facts.orders:
         for results in facts.results.values():
             for entry in results.met:
-                if entry.kind in ("withdrawn", "future"):
+                said = f"{entry.what} {entry.why}".casefold() in told or entry.said.casefold() in told
+                if entry.kind in ("withdrawn", "future") and not said:
                     yield f"Not used: {entry.what} {entry.why}."
 
 

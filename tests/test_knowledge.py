@@ -345,6 +345,12 @@ AT_ODDS = {
         "also_with: [ciclosporin]",
         "rule interaction/letermovir names the drug 'ciclosporin', which no file here knows; mend the name",
     ),
+    "a row from memory under a label": (
+        "rules/interaction/ganciclovir.yaml",
+        'cite: {source: clinical-memory, section: "aciclovir beside ganciclovir"}',
+        'cite: {source: ganciclovir-us-label, section: "7"}',
+        "the row of aciclovir-class says `seen: memory` and cites ganciclovir-us-label, which was seen in label; mend",
+    ),
     "an unknown route of an interaction": (
         "rules/interaction/foscarnet.yaml",
         "not_routes: [oral]",

@@ -146,14 +146,34 @@ def test_junk_is_shown_and_never_called_susceptible(text: str, name: str, judge:
         assert card["indicator"] == "info"
 
 
-def test_every_resistance_card_says_that_the_data_are_not_validated(judge: Judge) -> None:
-    seen = 0
+def test_every_card_on_a_mutation_says_that_the_data_are_not_validated(judge: Judge) -> None:
+    with_data = without = 0
     for scenario in CASES.values():
         for card in judge(render(scenario), scenario.today).cards:
             if topic(card) == "resistance":
-                seen += 1
-                assert DISCLAIMER in card["detail"]
                 assert "suggestions" not in card
+                finding = card["extension"]["cmv-cds.finding"]
+                if any(entry["name"] == "CMV mutation" for entry in finding["inputs"]):
+                    with_data += 1
+                    assert DISCLAIMER in card["detail"]
+                    assert card["source"]["label"].startswith("HerpesDRG-DB")
+                else:
+                    without += 1
+                    assert not card["source"]["label"].startswith("HerpesDRG-DB")
+    assert with_data > 50
+    assert without > 20
+
+
+def test_a_drug_whose_genes_no_result_tells_of_never_reads_as_one_without_resistance(judge: Judge) -> None:
+    seen = 0
+    for scenario in CASES.values():
+        for card in judge(render(scenario), scenario.today).cards:
+            if topic(card) != "resistance" or "UL54" in str(scenario.given):
+                continue
+            for line in card["detail"].splitlines():
+                if line.startswith(("- foscarnet:", "- cidofovir:")):
+                    seen += 1
+                    assert "nothing in this genotype speaks against it" not in line
     assert seen > 50
 
 
@@ -180,7 +200,7 @@ def test_drugs_without_data_have_no_verdict(knowledge: Knowledge) -> None:
     for drug in DRUGS:
         verdict = judge_results((), knowledge.resistance, drug, TODAY)
         assert verdict
-        assert not verdict.seen
+        assert (verdict.changes, verdict.calls, verdict.unsettled) == ((), (), ())
         assert verdict.level == "none"
 
 

@@ -187,6 +187,13 @@ def test_what_a_clinician_writes_survives(text: str) -> None:
     assert neutral(text) == text
 
 
+@pytest.mark.parametrize(
+    ("sent", "shown"), [("90000 [IU]/mL", "90000 IU/mL"), ("25 m[IU]/mL", "25 mIU/mL"), ("150 [lb_av]", "150 lb")]
+)
+def test_a_unit_in_brackets_is_shown_as_people_write_it(sent: str, shown: str) -> None:
+    assert neutral(sent) == shown
+
+
 def test_text_is_one_line_and_shortened_with_a_mark() -> None:
     assert neutral("one\n\n  two\tthree") == "one two three"
     assert neutral("x" * 500) == "x" * 399 + "…"

@@ -15,6 +15,7 @@ from cdshooks.medicine.phase import phase_said
 from cdshooks.medicine.rules.dose import DoseRow, DoseRule, Formula, Known, Remark, When
 from cdshooks.medicine.rules.entries import Cite, Measure
 from cdshooks.medicine.rules.renal_dose import Band, RenalDoseRule, TableRegimen
+from cdshooks.medicine.rules.safety import ByRoute, SafetyRule
 from cdshooks.model import (
     Facts,
     Finding,
@@ -110,6 +111,15 @@ class Case:
     facts: Facts
     knowledge: Knowledge
     remarks: tuple[RemarkCase, ...] = ()
+
+    def route_rows(self, rule: SafetyRule) -> Iterator[ByRoute]:
+        """What a rule of this drug says of the route of the order, or of its form where it is not systemic."""
+        order = self.order
+        for row in rule.by_route if rule.drug == order.product.drug else ():
+            of_form = order.product.form in row.forms
+            form_fits = not row.forms or of_form or not order.product.form
+            if (order.route in row.routes and (not order.systemic or form_fits)) or (of_form and not order.systemic):
+                yield row
 
     def finding(
         self,

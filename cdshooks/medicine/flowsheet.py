@@ -12,7 +12,7 @@ from itertools import groupby
 
 from cdshooks.medicine.kidney import Clearance, cockcroft_gault, cockcroft_gault_per_kg
 from cdshooks.medicine.knowledge import Knowledge
-from cdshooks.medicine.resistance import Verdict, judge
+from cdshooks.medicine.resistance import Gap, Verdict, judge
 from cdshooks.medicine.rules.renal_dose import RenalDoseRule, TableRegimen
 from cdshooks.medicine.rules.resistance import Level
 from cdshooks.model import Facts, Genotype, Lab, Missing, Order, Phase, Reading, Regimen
@@ -189,7 +189,7 @@ def _found(result: Genotype) -> Iterator[str]:
 def _of_drug(results: Sequence[Genotype], verdict: Verdict, knowledge: Knowledge) -> DrugResistance:
     changes = [f"{entry.change.name}: {entry.why}" for entry in verdict.changes]
     calls = [f"laboratory: {entry.call.says}" for entry in verdict.calls]
-    gaps = [why for _, why in verdict.unsettled]
+    gaps = [each.why for each in verdict.unsettled if each.gap is not Gap.GENES]  # said below, gene by gene
     clear = {gene for result in results for gene in result.reading.clear}
     told = clear | {gene for result in results for gene in _told(result.reading)}
     genes = knowledge.resistance.rule.drugs[verdict.drug].genes

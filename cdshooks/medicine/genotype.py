@@ -740,6 +740,7 @@ def _of_another(gap: str) -> bool:
 def _resolve(mention: _Mention, lexicon: Lexicon) -> Reading:
     """The changes that a mention names, or why it could not be read."""
     match, written = mention.token.match, mention.token.text.strip("()[] ")
+    written += ")" if written.count("(") > written.count(")") else ""  # p.(Ala594Val) keeps both of its own
     if mention.undetermined:
         return Reading(unread=(f'"{written}" is said not to be determined',))
     if mention.uncertain and not mention.absent:

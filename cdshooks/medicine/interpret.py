@@ -50,6 +50,12 @@ _NOT_DONE = frozenset({"entered-in-error", "not-done", "aborted", "suspended", "
 _NO_ORDER = frozenset({"do-not-perform", "proposal", "option"})
 _RUNNING = frozenset({"active", "taking", "intended", ""})
 _ALLERGY_KINDS = ("allergy", "adverse-effect")
+_EVENT_NAMES = {
+    "Condition": ("entry of the problem list", "entries of the problem list"),
+    "Procedure": ("procedure", "procedures"),
+    "AllergyIntolerance": ("allergy", "allergies"),
+    "DiagnosticReport": ("laboratory report", "laboratory reports"),
+}
 _NOW = (OrderState.DRAFT, OrderState.RUNNING)
 
 
@@ -436,10 +442,10 @@ def _state(group: str, chart: Chart, damaged: Mapping[str, str]) -> Missing:
 
 def _problems(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, unused: list[Unused]) -> Iterable[Problem]:
     """Active conditions and done procedures of this patient that map to a concept; each concept of each entry once."""
-    strangers = 0
+    strangers: dict[str, int] = {}
     for event in chart.events:
         if event.subject not in ("", chart.patient_id):
-            strangers += 1
+            strangers[event.resource_type] = strangers.get(event.resource_type, 0) + 1
             continue
         if event.resource_type not in ("Condition", "Procedure") or _is_over(event, today, zone):
             continue
@@ -450,11 +456,10 @@ def _problems(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, unu
             name = f"dialysis:{modality}" if concept in knowledge.codes.groups["dialysis_current"] else concept
             text = short(event.code.words[0]) if event.code.words else ""
             yield Problem(name, text, since, event.ref, kind, event.resource_type)
-    if strangers:
-        what = "1 entry" if strangers == 1 else f"{strangers} entries"
-        unused.append(
-            Unused("", f"{what} of the problem list or history", "of another patient; not used", "other patient")
-        )
+    for resource_type, count in strangers.items():
+        one, several = _EVENT_NAMES[resource_type]
+        what = f"1 {one}" if count == 1 else f"{count} {several}"
+        unused.append(Unused("", what, "of another patient; not used", "other patient"))
 
 
 @lru_cache(maxsize=4096)

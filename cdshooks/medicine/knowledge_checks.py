@@ -35,6 +35,14 @@ def contradictions(knowledge: Knowledge) -> list[str]:
             problems.append(
                 f"mappings: rule {table.id} names the drug {table.drug!r}, which is not in drugs.yaml; mend the name"
             )
+    for rule in knowledge.interactions:
+        for pair in rule.pairs:
+            source = knowledge.sources.get(pair.cite.source)
+            if source and (pair.seen == "memory") != (source.seen == "memory"):
+                problems.append(
+                    f"mappings: rule {rule.id}: the row of {pair.with_drugs[0]} says `seen: {pair.seen}` and cites"
+                    f" {pair.cite.source}, which was seen in {source.seen}; mend one of them"
+                )
     problems += _unknown_names(knowledge, dosing)
     problems += _unwatched(knowledge)
     problems += _unknown_in_care(knowledge)

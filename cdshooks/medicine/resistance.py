@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from enum import Enum, auto
 from itertools import chain
 
 from cdshooks.medicine.knowledge import Resistance
@@ -39,6 +40,24 @@ class JudgedCall:
     denied_by: Genotype | None = None
 
 
+class Gap(Enum):
+    """Why results do not settle whether a drug is resisted."""
+
+    UNREAD = auto()  # something stands there that makes no sense
+    FAILED = auto()  # the laboratory could not determine it
+    CODONS = auto()  # the codons that matter may not have been read
+    GENES = auto()  # a gene that matters was not reported
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """One such gap of a result, in words."""
+
+    result: Genotype
+    why: str
+    gap: Gap
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """All that the results say of one drug. `level` is the worst of what holds now, `earlier` of what did."""
@@ -50,14 +69,10 @@ class Verdict:
     calls: tuple[JudgedCall, ...]
     together: tuple[str, ...] = ()  # changes that count together, in words
     together_level: Level = "none"
-    unsettled: tuple[tuple[Genotype, str], ...] = ()  # not read, not determined, not covered
-    not_reported: tuple[str, ...] = ()  # genes that matter for the drug and that no result tells of
+    unsettled: tuple[Unsettled, ...] = ()
+    needs: tuple[str, ...] = ()  # the genes that matter for the drug
+    not_reported: tuple[str, ...] = ()  # those of them that no result tells of, however old
     cites: tuple[Cite, ...] = ()
-
-    @property
-    def seen(self) -> bool:
-        """Is there anything about this drug at all?"""
-        return bool(self.changes or self.calls or self.unsettled)
 
 
 def rank(level: Level) -> int:
@@ -87,12 +102,12 @@ def judge(results: Sequence[Genotype], resistance: Resistance, ordered: str, tod
             together_level,
         )
     )
-    beside, not_reported = _not_reported(results, resistance, drug, today)
+    told = _genes_told(results)
+    not_reported = tuple(gene for gene in rule.drugs[drug].needs if gene not in told) if "" not in told else ()
     unsettled = tuple(dict.fromkeys(_unsettled(results, resistance, drug, level, calls)))
-    if beside and not _settled(level, calls):
-        told = " and ".join(sorted(_genes_told(results)))
-        why = f"{' and '.join(not_reported)} not reported, only {told}: resistance to {drug} is not excluded"
-        unsettled = (*unsettled, (beside, why))
+    if not_reported and not _settled(level, calls) and (beside := _beside(results, resistance, not_reported, today)):
+        why = f"{' and '.join(not_reported)} not reported, only {' and '.join(sorted(told))}"
+        unsettled = (*unsettled, Unsettled(beside, why, Gap.GENES))
     return Verdict(
         drug=drug,
         level=level,
@@ -107,6 +122,7 @@ def judge(results: Sequence[Genotype], resistance: Resistance, ordered: str, tod
         together=together,
         together_level=together_level,
         unsettled=unsettled,
+        needs=rule.drugs[drug].needs,
         not_reported=not_reported,
         cites=cites,
     )
@@ -375,35 +391,38 @@ def _not_before(one: date | None, other: date | None) -> bool:
 
 def _unsettled(
     results: Sequence[Genotype], resistance: Resistance, drug: str, level: Level, calls: Sequence[JudgedCall]
-) -> Iterator[tuple[Genotype, str]]:
+) -> Iterator[Unsettled]:
     """What could not be read, was not determined, or was not looked at."""
     entry = resistance.rule.drugs[drug]
     for result in results:
         if _may_concern(result, resistance, drug):
             for why in result.reading.unread:
-                yield result, why
+                yield Unsettled(result, why, Gap.UNREAD)
         for gene, words in result.reading.failed:
             concerns = gene in entry.genes if gene else _may_concern(result, resistance, drug)
             if concerns and not _read_since(results, result, gene, entry.genes, drug):
-                yield result, f"{gene or 'resistance'} not determined ({words})"
+                yield Unsettled(result, f"{gene or 'resistance'} not determined ({words})", Gap.FAILED)
     if _settled(level, calls):
         return
     for gene, codons in entry.asks.items():
         found = [part for result in results for part in result.reading.covered if part.gene == gene]
-        missed = ", ".join(str(c) for c in codons if not any(part.first <= c <= part.last for part in found))
+        missed = _codons([c for c in codons if not any(part.first <= c <= part.last for part in found)])
         clear = [result for result in results if _is_clear(result, gene, resistance, drug)]
         told = [*clear, *(r for r in results if any(change.gene == gene for change in r.reading.changes))]
         unstated = [result for result in told if not any(part.gene == gene for part in result.reading.covered)]
-        open_end = f"resistance to {drug} is not excluded"
         if missed and found and not unstated:
             spans = " and ".join(dict.fromkeys(f"{part.first} to {part.last}" for part in found))
             source = next(r for r in results if any(part.gene == gene for part in r.reading.covered))
-            yield source, f"{gene} was read from codon {spans} only, not codon {missed}: {open_end}"
+            yield Unsettled(source, f"{gene} was read from codon {spans} only, not {missed}", Gap.CODONS)
         elif missed and gene in entry.asks_always and (silent := [r for r in unstated if r in clear]):
-            yield (
-                silent[0],
-                f"it does not say which codons of {gene} were read, codon {missed} may be missing: {open_end}",
-            )
+            why = f"it does not say which codons of {gene} were read, {missed} may be missing"
+            yield Unsettled(silent[0], why, Gap.CODONS)
+
+
+def _codons(numbers: Sequence[int]) -> str:
+    """Codons in words; "" for none."""
+    *first, last = map(str, numbers or [0])
+    return f"codons {', '.join(first)} and {last}" if first else f"codon {last}" if numbers else ""
 
 
 def _settled(level: Level, calls: Sequence[JudgedCall]) -> bool:
@@ -411,21 +430,17 @@ def _settled(level: Level, calls: Sequence[JudgedCall]) -> bool:
     return rank(level) >= rank("low") or any(c.call.says in ("resistant", "susceptible") for c in calls)
 
 
-def _not_reported(
-    results: Sequence[Genotype], resistance: Resistance, drug: str, today: date
-) -> tuple[Genotype | None, tuple[str, ...]]:
-    """(a current result of a panel, genes of it that the drug needs and that no result tells of)."""
-    rule = resistance.rule
-    told = _genes_told(results)
-    if "" in told:
-        return None, ()
-    for panel in rule.coverage.panels:
-        absent = tuple(gene for gene in rule.drugs[drug].needs if gene in panel and gene not in told)
-        for result in results if absent else ():
-            current = result.on is None or (today - result.on).days <= rule.coverage.current_days
+def _beside(
+    results: Sequence[Genotype], resistance: Resistance, not_reported: Sequence[str], today: date
+) -> Genotype | None:
+    """A current result of the panel that the genes not reported belong to."""
+    coverage = resistance.rule.coverage
+    for panel in coverage.panels:
+        for result in results if set(not_reported) & set(panel) else ():
+            current = result.on is None or (today - result.on).days <= coverage.current_days
             if current and set(_genes_told([result])) & set(panel):
-                return result, absent
-    return None, ()
+                return result
+    return None
 
 
 def _genes_told(results: Sequence[Genotype]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from typing import TypeVar
 from cdshooks.medicine.codes import Analyte, Test, plain_text
 from cdshooks.medicine.dates import day_of, is_partial, moment_of
 from cdshooks.medicine.orders import short
-from cdshooks.medicine.units import Refusal, convert
+from cdshooks.medicine.units import Refusal, convert, is_logarithm, readable
 from cdshooks.model import ChartObservation, Concept, Lab, Missing, Quantity, Said, Unused, Why
 
 UNCODED = "uncoded"  # kind of a result that is known by its name alone
@@ -334,7 +334,7 @@ def read_lab(
         negative = isinstance(value, Quantity) and (value.value == 0 or "<" in value.comparator)
         shown = "future" if day and day > today else "excluded" if negative else "specimen"
         what = "has a code of another specimen or kind" if kind == ELSEWHERE else "is from another specimen"
-        why = f'({_original(said, value)}) {what} ("{short(specimen, 60)}") and is not compared with it'
+        why = f'({_original(said, value)}) {what} ("{short(specimen, 60)}") and is not compared with results from blood'
         return refuse(why=why, kind=shown)
     if kind == UNCODED:
         return refuse(why=f'is named "{short(observation.name, 30)}" and has no code that is known here', kind=UNCODED)
@@ -356,6 +356,8 @@ def read_lab(
     if isinstance(number, Refusal):
         return refuse(why=f"is not used: {number.reason}", kind="unit")
     original = _original(said, value)
+    if is_logarithm(value, analyte):
+        original = f"{value.comparator}{value.value} log10 {analyte.unit} ({readable(number)} {analyte.unit})"
     lowest = analyte.adult_lowest if adult else analyte.lowest
     if not lowest <= number <= analyte.highest:
         limits = f"{lowest} to {analyte.highest} {analyte.unit}{' in an adult' if lowest > analyte.lowest else ''}"

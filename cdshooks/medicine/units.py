@@ -27,6 +27,7 @@ class Refusal:
 
 
 _RESULT = Context(prec=10)  # hides the last digits of factors such as 1/88.4, keeps all that a laboratory reports
+_SHOWN = Context(prec=4)
 _FACTOR = Context(prec=12)
 _ONE_AT_A_TIME = Lock()  # the registry is not made for threads: without this it answers wrongly, and the cache keeps it
 _NOT_UCUM = (LarkError, PintError, ArithmeticError, AttributeError, TypeError, ValueError)
@@ -67,6 +68,17 @@ def convert(quantity: Quantity, analyte: Analyte, kind: str = "") -> Decimal | R
         except Overflow:
             return Refusal(f"10 to the power of {quantity.value} is no result")
     return quantity.value if rule.factor == 1 else _shortest(_RESULT.multiply(quantity.value, rule.factor))
+
+
+def readable(value: Decimal) -> str:
+    """A converted value for reading: what has decimals is given to four digits."""
+    return f"{value if value == value.to_integral_value() else _shortest(_SHOWN.plus(value)):f}"
+
+
+def is_logarithm(quantity: Quantity, analyte: Analyte) -> bool:
+    """Does the unit of a result say that it is the logarithm of the analyte?"""
+    rules = (_rule(text, analyte) for text in (quantity.code.strip(), " ".join(quantity.unit.split())) if text)
+    return any(rule is not None and rule.operation == "log10" for rule in rules)
 
 
 def _obstacle(rule: UnitRule, analyte: Analyte, text: str, kind: str) -> Refusal | None:

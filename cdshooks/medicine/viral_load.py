@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.rules.advice import ResponseRule
+from cdshooks.medicine.units import readable
 from cdshooks.model import Facts, Input, Lab
 
 _LOOK_BACK = timedelta(days=400)
@@ -59,7 +60,7 @@ class Series:
     def inputs(self) -> tuple[Input, ...]:
         """The results as a card's explanation holds them, newest last."""
         return tuple(
-            Input(self.name, f"{p.lab.comparator}{p.lab.value:f}", self.unit, p.on.isoformat(), p.lab.ref)
+            Input(self.name, f"{p.lab.comparator}{readable(p.lab.value)}", self.unit, p.on.isoformat(), p.lab.ref)
             for p in self.points[-12:]
         )
 

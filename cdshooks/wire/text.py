@@ -22,6 +22,7 @@ def neutral(text: str, length: int = 400) -> str:
     if text.isascii() and text.isprintable() and len(text) <= length and not _SUSPICIOUS.search(text):
         return text
     plain = "".join(" " if unicodedata.category(c) in _INVISIBLE else c for c in text)
+    plain = _UNIT.sub(lambda unit: _UNITS[unit[0]], plain)
     plain = _MARKS.sub("", plain).strip()  # first: what is taken out joins its neighbours
     plain = _CLOSING.sub(
         "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}",
@@ -32,6 +33,8 @@ def neutral(text: str, length: int = 400) -> str:
     return plain if len(plain) <= length else plain[: length - 1].rstrip() + "…"
 
 
+_UNITS = {"[IU]": "IU", "[iU]": "IU", "[lb_av]": "lb", "[in_i]": "in"}  # as people write them
+_UNIT = re.compile("|".join(map(re.escape, _UNITS)))
 _MARKS = re.compile(r"[*_~]{2,}")  # bold and strike-through; a single one stays, units have it
 _SUSPICIOUS = re.compile(r"[<>&\[\]`|@]|[*_~]{2}|://|\bwww\.|\b(?:javascript|data|vbscript|mailto)\s*:", re.IGNORECASE)
 

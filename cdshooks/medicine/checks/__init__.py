@@ -25,6 +25,7 @@ from cdshooks.medicine.checks import (
     safety,
     toxicity,
 )
+from cdshooks.medicine.checks.data_quality import depending
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.rules.entries import Cite
 from cdshooks.model import Facts, Finding, Indicator, Regimen
@@ -65,15 +66,27 @@ LINES: tuple[Callable[[Case], Iterable[str]], ...] = (pregnancy.lines,)  # said 
 def run(facts: Facts, knowledge: Knowledge) -> tuple[tuple[Finding, ...], tuple[tuple[str, Exception], ...]]:
     """(findings, failures). A check that raises costs only itself: the others report, and a card names the gap.
 
-    Where results contradict each other everything is judged both ways: the less favourable reading counts, and a card
-    says what the other one would have found.
+    Where results contradict each other everything is judged both ways: the less favourable reading counts, but proposes
+    only what the other one proposes too, and a card says what the other one would have found.
     """
     findings, failures = _judged(facts, knowledge)
-    if in_doubt := facts.in_doubt():
+    if in_doubt := data_quality.in_doubt(facts, knowledge):
         others, more = _judged(facts.otherwise(), knowledge)
-        findings += data_quality.contradictions(in_doubt, facts, knowledge, [f for f in others if f not in findings])
+        card = data_quality.contradiction(in_doubt, facts, knowledge, [f for f in others if f not in findings])
+        findings = [
+            f if any(_agree(f, other) for other in others) else depending(f, in_doubt, knowledge) for f in findings
+        ]
+        findings += [card]
         failures += more
     return tuple(findings), tuple(failures)
+
+
+def _agree(finding: Finding, other: Finding) -> bool:
+    """Does the other reading come to the same? The figures may differ, what is proposed may not."""
+    same = (finding.topic, finding.order, finding.rules) == (other.topic, other.order, other.rules)
+    if not same or finding.withdraw != other.withdraw:
+        return False
+    return finding.proposals == other.proposals if finding.proposals else finding.indicator == other.indicator
 
 
 def _judged(facts: Facts, knowledge: Knowledge) -> tuple[list[Finding], list[tuple[str, Exception]]]:

@@ -24,6 +24,7 @@ from cdshooks.model import (
     Why,
 )
 
+_SUMMARY = 139  # characters
 _UNSEEN = (Why.NOT_SENT, Why.FETCH_FAILED, Why.UNUSABLE)
 _BESIDE = ("withdrawn", "future", "excluded")
 _CALCULATED_FROM = ("creatinine", "weight", "height", "albumin", "upcr")
@@ -44,17 +45,23 @@ def check_call(facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
     yield from _of_others(facts, knowledge)
 
 
-def contradictions(
-    in_doubt: Sequence[Lab | Said], facts: Facts, knowledge: Knowledge, otherwise: Sequence[Finding]
-) -> Iterator[Finding]:
-    """Results of one moment that say different things. `otherwise` is what only the more favourable reading finds."""
+def in_doubt(facts: Facts, knowledge: Knowledge) -> tuple[Lab | Said, ...]:
+    """The results looked at which others of the same moment contradict; () without an order that they are used for.
+
+    On dialysis creatinine swings with every session, and no clearance is asked for.
+    """
     on_dialysis = current_dialysis(facts, knowledge.kidney) is not None
-    shown = [one for one in in_doubt if not (on_dialysis and isinstance(one, Lab) and one.analyte == "creatinine")]
-    if not shown or not facts.orders:
-        return  # on dialysis creatinine swings with every session, and no clearance is asked for
+    found = facts.in_doubt() if facts.orders else ()
+    return tuple(o for o in found if not (on_dialysis and isinstance(o, Lab) and o.analyte == "creatinine"))
+
+
+def contradiction(
+    doubted: Sequence[Lab | Said], facts: Facts, knowledge: Knowledge, otherwise: Sequence[Finding]
+) -> Finding:
+    """Results of one moment that say different things. `otherwise` is what only the more favourable reading finds."""
     only = facts.orders[0] if len(facts.orders) == 1 else None
     lines, inputs, requests = [], [], []
-    for one in shown:
+    for one in doubted:
         name, order = _test_of(one, knowledge)
         every = (one, *one.rivals)
         values = " and ".join(
@@ -62,11 +69,11 @@ def contradictions(
         )
         lines.append(
             f"{_upper(name)} of {one.on.isoformat()}: {values} contradict each other, and nothing says which is newer."
-            f" Judged with {_as_sent(one)}, the less favourable."
+            f" Judged with {_as_sent(one)}, to be on the safe side."
         )
         inputs += [Input(name, _as_sent(each), "", each.on.isoformat(), each.ref) for each in every]
         requests += [order] if order and only else []
-    first = shown[0]
+    first = doubted[0]
     values = " and ".join(_as_sent(each) for each in (first, *first.rivals[:1]))
     found = _finding(
         knowledge,
@@ -83,7 +90,27 @@ def contradictions(
         "Clear up which one is right, or repeat the test.",
         rules=("data/contradictory",),
     )
-    yield replace(found, inputs=tuple(inputs), lab_requests=tuple(dict.fromkeys(requests)))
+    return replace(found, inputs=tuple(inputs), lab_requests=tuple(dict.fromkeys(requests)))
+
+
+def depending(finding: Finding, doubted: Sequence[Lab | Said], knowledge: Knowledge) -> Finding:
+    """A finding that hangs on which of the contradictory results is right: it says so, and proposes nothing."""
+    refs = {entry.reference for entry in finding.inputs if entry.reference}
+    causes = [one for one in doubted if one.ref in refs] or doubted
+    names = [_test_of(one, knowledge)[0] for one in causes]
+    used = " and ".join(f"{name} {_as_sent(one)}" for name, one in zip(names, causes, strict=True))
+    beside = list(dict.fromkeys(_as_sent(other) for one in causes for other in one.rivals))
+    line = f"Depends on {used}; {' and '.join(beside)} {'is' if len(beside) == 1 else 'are'} also on file."
+    if finding.proposals or finding.withdraw:
+        line += " Nothing is proposed until it is clear which one is right."
+    summary = f"{finding.summary}; {' and '.join(names)} in doubt"
+    return replace(
+        finding,
+        summary=summary if len(summary) <= _SUMMARY else finding.summary,
+        because=(line, *finding.because),
+        proposals=(),
+        withdraw="",
+    )
 
 
 def _test_of(one: Lab | Said, knowledge: Knowledge) -> tuple[str, LabRequest | None]:
@@ -186,6 +213,8 @@ def check(case: Case) -> Iterator[Finding]:
     if case.renal or (case.dose and case.dose.by_weight):
         yield from _weight_slip(order, facts, knowledge)
     if case.renal is None and case.dose is None:
+        if any(True for rule in knowledge.safety for _ in case.route_rows(rule)):
+            return  # the route itself is refused
         route = f" by the {order.route} route" if order.route else " without a route"
         yield _finding(
             knowledge,

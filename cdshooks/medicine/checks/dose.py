@@ -588,7 +588,8 @@ def _finding(
         why.append(
             f"The orders on file hold {earlier_doses(order, case.facts, case.knowledge)} earlier doses of this course."
         )
-    why += [f"Site setting {name}: {value}." for name, value in row.when.site.items()]
+    switches = case.knowledge.site.switches
+    why += [f"Set for this site: {switches[name].choices[value]}." for name, value in row.when.site.items()]
     why += [f"{dose.arithmetic}."] if dose.arithmetic else []
     if child and child.clearance and dose.by_clearance and dose.expected:
         why += [f"{child.clearance.formula}: {child.clearance.arithmetic}."]

@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from cdshooks.medicine.case import Case
 from cdshooks.medicine.rules.advice import CourseLength, ProphylaxisLength
 from cdshooks.medicine.therapy import Therapy, therapies
+from cdshooks.medicine.units import readable
 from cdshooks.medicine.viral_load import Point, Series, all_series, significant
 from cdshooks.model import Finding, Indicator, Input, Lab, Missing, Phase, Why
 
@@ -287,8 +288,7 @@ def _on_prophylaxis(
         "duration",
         indicator,
         words,
-        f"Label: {row.label.words}." if row.label else "",
-        f"Guideline: {row.guideline.words}." if row.guideline else "",
+        *(f"{who.capitalize()}: {source.words}." for who, source in row.named),
         f"Transplantation on {day.isoformat()}.{f' Order to {span.last.isoformat()}.' if span else ''}",
         said,
         f"CMV serostatus {known.pair}: {'; '.join(known.because)}." if known.pair else "CMV serostatus is not known.",
@@ -363,4 +363,4 @@ def _maintenance(case: Case, therapy: tuple[Therapy, ...]) -> Iterator[Finding]:
 
 
 def _input(lab: Lab, name: str) -> Input:
-    return Input(name, f"{lab.comparator}{lab.value:f}", lab.unit, lab.on.isoformat(), lab.ref)
+    return Input(name, f"{lab.comparator}{readable(lab.value)}", lab.unit, lab.on.isoformat(), lab.ref)

@@ -31,6 +31,12 @@ from cdshooks.model import (
 
 _SEVERITY = {"critical": Indicator.CRITICAL, "warning": Indicator.WARNING, "info": Indicator.INFO}
 _NOW = (OrderState.DRAFT, OrderState.RUNNING)
+_DOUBTS = {
+    "label": "",
+    "class": " (The label names others of its kind, not this drug.)",
+    "secondary": " (From a secondary source.)",
+    "memory": " (Not confirmed in a label.)",
+}
 _LINE = 139  # characters of a summary
 
 
@@ -75,12 +81,13 @@ def _list_not_known(case: Case, rule: InteractionRule) -> Iterator[Finding]:
         return
     in_part = case.facts.medicines_gap is None
     how = "first page of the medication list alone" if in_part else f"medication list {gap.why.value}"
+    where = "on its first page" if in_part else "among the orders of this call"
     yield case.finding(
         rule.id,
         "dataQuality",
         case.knowledge.judgement.of_loss(pair.severity for pair in rule.pairs),
         f": interactions {'checked in part' if in_part else 'not checked'} ({how})",
-        f"Medication list: {gap}. Other drugs, and a second order of this one, were looked for as far as it was seen.",
+        f"Medication list: {gap}. Other drugs, and a second order of this one, were looked for {where} alone.",
         cites=[rule.cite],
     )
 
@@ -358,10 +365,7 @@ def _finding(case: Case, rule: InteractionRule, indicator: Indicator, hits: list
 def _row_line(hits: list[_Hit]) -> str:
     """One row of the table with all the drugs that it applies to."""
     pair = hits[0].pair
-    doubt = {"label": "", "secondary": " (From a secondary source.)", "memory": " (Not confirmed in a label.)"}[
-        pair.seen
-    ]
-    return f"With {'; '.join(map(_named, hits))}: {pair.says}{doubt}"
+    return f"With {'; '.join(map(_named, hits))}: {pair.says}{_DOUBTS[pair.seen]}"
 
 
 def _named(hit: _Hit) -> str:

@@ -272,6 +272,8 @@ def _defects(case: Case, due: Due, seen: _Seen | Missing) -> list[Unused]:
         listed = case.facts.results[name].unused if name in case.facts.results else ()
         listed = case.facts.words[name].unused if name in case.facts.words else listed
         for entry in listed:
+            if entry.kind == "specimen":  # said of the viral load itself
+                continue
             if isinstance(seen, Missing):
                 shown = entry.kind != "word"
             else:

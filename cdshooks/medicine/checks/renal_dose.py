@@ -109,8 +109,7 @@ class _Judged:
         """A finding of topic renalDose on the row, with the reasons every card of this check gives."""
         cites = [row.cite or self.table.cite]
         if not self.kidney.dialysis:
-            formula = self.knowledge.kidney.cockcroft_gault
-            cites.append(formula.per_kg_cite if self.table.per_kg else formula.cite)
+            cites.append(self.table.clearance_cite)
         return Finding(
             topic="renalDose",
             indicator=indicator,

@@ -48,7 +48,7 @@ def _finding(
 
 def _not_computable(case: Case, renal: RenalCase) -> Iterator[Finding]:
     """What was looked for and is not there, or cannot be used. What was not sent is the data quality check's to say."""
-    kidney, formula = renal.kidney, case.knowledge.kidney.cockcroft_gault
+    kidney = renal.kidney
     absent = [(name, m) for name, m in kidney.lacking if m.why in (Why.NONE_ON_FILE, Why.UNUSABLE)]
     if not absent:
         return
@@ -56,7 +56,7 @@ def _not_computable(case: Case, renal: RenalCase) -> Iterator[Finding]:
     yield _finding(
         case,
         renal,
-        formula.per_kg_cite if renal.table.per_kg else formula.cite,
+        case.knowledge.kidney.schwartz.cite if renal.is_child else renal.table.clearance_cite,
         Indicator.WARNING,
         f"kidney function cannot be computed ({names})",
         *(f"{name}: {missing}." for name, missing in kidney.lacking),

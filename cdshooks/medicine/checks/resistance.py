@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from cdshooks.medicine.case import Case, record_gap
 from cdshooks.medicine.kidney import assess
-from cdshooks.medicine.resistance import JudgedCall, JudgedChange, Verdict, judge, rank
+from cdshooks.medicine.resistance import Gap, JudgedCall, JudgedChange, Unsettled, Verdict, judge, rank
 from cdshooks.medicine.rules.entries import Cite
 from cdshooks.medicine.rules.resistance import Level, Option, ResistanceRule
 from cdshooks.model import Finding, Genotype, Indicator, Input, Lab, Missing, Phase
@@ -144,17 +144,20 @@ def _summary(verdict: Verdict, rule: ResistanceRule) -> str:
     if called:
         return f"{drug} resistance not determined ({called[0].result.when})"
     if verdict.unsettled:
-        result, why = verdict.unsettled[0]
-        if why.endswith("not excluded") and "not reported" in why:
-            return (
-                f"{drug} resistance is not excluded, {' and '.join(verdict.not_reported)} not reported ({result.when})"
-            )
-        if why.endswith("not excluded"):
-            return f"{drug} resistance is not excluded, codons not read ({result.when})"
-        if "not determined" in why and len(why) <= 60:
-            return f"{why} ({result.when})"
-        return f"a resistance result could not be read ({result.when})"
+        return _open(verdict, verdict.unsettled[0])
     return f"{drug} resistance results disagree"
+
+
+def _open(verdict: Verdict, first: Unsettled) -> str:
+    """What is not settled, for a summary."""
+    when, drug = first.result.when, verdict.drug
+    if first.gap is Gap.GENES:
+        return f"{drug} resistance is not excluded, {' and '.join(verdict.not_reported)} not reported ({when})"
+    if first.gap is Gap.CODONS:
+        return f"{drug} resistance is not excluded, codons not read ({when})"
+    if first.gap is Gap.FAILED and len(first.why) <= 60:
+        return f"{first.why} ({when})"
+    return f"a resistance result could not be read ({when})"
 
 
 def _level(level: Level) -> str:
@@ -182,16 +185,16 @@ def _because(case: Case, verdict: Verdict, indicator: Indicator) -> Iterator[str
         yield _call_line(call, verdict.drug)
     if _disagree(verdict):
         yield "The laboratory's call and the mutation list disagree: both are shown, the worse one decides."
-    for result, why in verdict.unsettled[:_LISTED]:
-        yield f"{_named(result)}: {why}. This does not exclude resistance."
-    for why in dict.fromkeys(f"Not used: {entry.what} {entry.why}." for entry in case.facts.genotypes_unused):
-        yield why
+    for each in verdict.unsettled[:_LISTED]:
+        yield f"{_named(each.result)}: {each.why}. This does not exclude resistance to {verdict.drug}."
+    yield from dict.fromkeys(f"Not used: {entry.what} {entry.why}." for entry in case.facts.genotypes_unused)
     note = rule.drugs[verdict.drug].note
     if note and indicator > Indicator.INFO:
         yield note
     if indicator > Indicator.INFO:
         yield from _options(case, verdict)
-    yield rule.disclaimer
+    if any(result.reading.changes for result in case.facts.genotypes):  # a laboratory's own call does not rest on it
+        yield rule.disclaimer
 
 
 def _named(result: Genotype) -> str:
@@ -235,8 +238,8 @@ def _inputs(verdict: Verdict) -> Iterator[Input]:
         yield Input("CMV mutation", change.change.name, "", _iso(change.result), change.result.ref)
     for call in verdict.calls[:_LISTED]:
         yield Input(f"laboratory call {verdict.drug}", call.call.says, "", _iso(call.result), call.result.ref)
-    for result, why in verdict.unsettled[:_LISTED]:
-        yield Input("resistance result", why, "", _iso(result), result.ref)
+    for each in verdict.unsettled[:_LISTED]:
+        yield Input("resistance result", each.why, "", _iso(each.result), each.result.ref)
 
 
 def _iso(result: Genotype) -> str:
@@ -245,9 +248,13 @@ def _iso(result: Genotype) -> str:
 
 def _cites(case: Case, verdict: Verdict, indicator: Indicator) -> Iterator[Cite]:
     rule = case.knowledge.resistance.rule
-    yield rule.cite
     if verdict.changes:
+        yield rule.cite
         yield rule.bands.cite
+    if verdict.calls:
+        yield rule.calls.cite
+    if verdict.unsettled:
+        yield rule.coverage.cite
     yield rule.drugs[verdict.drug].cite
     for entry in verdict.changes:
         yield from entry.cites
@@ -268,38 +275,51 @@ def _options(case: Case, verdict: Verdict) -> Iterator[str]:
         if drug == verdict.drug:
             continue
         other = judge(case.facts.genotypes, case.knowledge.resistance, drug, case.facts.today)
-        level = max((other.level, other.earlier), key=rank) if other else "none"
-        if rank(level) >= rank("low"):
-            yield f"{drug}: avoid, this genotype resists it ({level})."
+        if other is None:
             continue
-        said = {"possible": "possible resistance", "unknown": "effect of the genotype not known"}.get(level, "")
-        if not said:
-            said = "nothing in this genotype speaks against it"
-            if other and other.not_reported:
-                said += f" ({' and '.join(other.not_reported)} not reported)"
-            elif not (other and other.seen):
-                said += " (no change in its genes is reported)"
+        against = _against(other)
+        if against.startswith("avoid"):
+            yield f"{drug}: {against}."
+            continue
         remarks = [option.says, *_patient(case, option)]
         if option.not_with == case.order.product.drug:
             remarks.append(f"never together with {option.not_with}")
-        yield f"{drug}: {said}; {'; '.join(remarks)}."
+        yield f"{drug}: {against}; {'; '.join(remarks)}."
     for drug, why in rule.options.never.items():
         if drug != case.order.product.drug:
             yield f"{why[:1].upper()}{why[1:]}."
 
 
+def _against(verdict: Verdict) -> str:
+    """What speaks against a drug that may be discussed. What was not looked at never reads as nothing found."""
+    level = max((verdict.level, verdict.earlier), key=rank)
+    if rank(level) >= rank("low"):
+        found = any(entry.level == level for entry in verdict.changes) or verdict.together_level == level
+        return f"avoid, this genotype resists it ({level})" if found else "avoid, the laboratory reports resistance"
+    if level in ("possible", "unknown"):
+        return "possible resistance" if level == "possible" else "effect of the genotype not known"
+    if any(entry.call.says == "susceptible" for entry in verdict.calls):
+        return "the laboratory calls it susceptible"
+    for each in verdict.unsettled:
+        if each.gap is not Gap.GENES:
+            return f"not known, {'part of a result cannot be read' if each.gap is Gap.UNREAD else each.why}"
+    if absent := verdict.not_reported:
+        lacking = f"{' and '.join(absent)} {'was' if len(absent) == 1 else 'were'} not reported"
+        clear = [gene for gene in verdict.needs if gene not in absent]
+        return f"{' and '.join(clear)} does not speak against it, {lacking}" if clear else f"not known, {lacking}"
+    return "nothing in this genotype speaks against it"
+
+
 def _patient(case: Case, option: Option) -> Iterator[str]:
     """What is known of this patient that speaks to an option."""
     facts, knowledge = case.facts, case.knowledge
-    per_kg = option.clearance_per_kg_below is not None
-    kidney = assess(facts, knowledge.kidney, _ADULT_YEARS, per_kg=per_kg)
-    if option.kidney or option.start_limits:
-        known = str(kidney.clearance) if kidney.clearance else "not known"
-        where = f"on {kidney.dialysis.modality} dialysis" if kidney.dialysis else f"CrCl {known}"
-        yield f"{option.kidney} ({where})" if option.kidney else where
+    kidney = assess(facts, knowledge.kidney, _ADULT_YEARS, per_kg=option.per_kg)
     clearance = kidney.clearance
-    if option.clearance_per_kg_below is not None and clearance and clearance.rounded < option.clearance_per_kg_below:
-        yield f"not recommended below {option.clearance_per_kg_below} mL/min/kg"
+    if option.kidney:
+        where = "on dialysis" if kidney.dialysis else f"CrCl {clearance or 'not known'}"
+        yield f"{option.kidney} ({where})"
+    if option.limit and (kidney.dialysis or (clearance and clearance.rounded < option.limit.below)):
+        yield option.limit.says
     if option.start_limits:
         yield from _start_limits(case)
     for analyte, lowest in option.counts.items():

@@ -86,7 +86,7 @@ def _on_prevention(therapy: Therapy, begun: date, series: Series, rule: Response
         return _Verdict(rule.low_positive, words, (), repeat=True)
     if therapy.latest.dosing == LOW:
         words = f": CMV DNA {newest.words} on an underdosed {therapy.phase.value}; check the dose first"
-        return _Verdict(rule.dose_first, words, (f"{_upper(therapy.name)}: {therapy.latest.why}.",))
+        return _Verdict(rule.dose_first, words, _dose_first(therapy))
     treat = "stop it and treat" if not therapy.drugs & set(rule.treatment_drugs) else "treat"
     words = f": breakthrough on {therapy.name} ({newest.words}); {treat}"
     line = f"{_upper(therapy.name)}, {therapy.phase.value}, since {_day(begun)}."
@@ -107,11 +107,18 @@ def _on_treatment(therapy: Therapy, begun: date, series: Series, rule: ResponseR
     if (newest.on - begun).days < rule.least_days or verdict.definition in (rule.blip, rule.slow):
         return None  # an early rise is no failure, and a small change needs no second reason
     if right:
-        why = f"It is rightly dosed since {_day(since)} only ({days} days up to that result)."
-    else:
-        why = f"{_upper(therapy.name)}: {therapy.latest.why}."
+        words = f": CMV DNA not falling ({newest.words}), but rightly dosed for {days} days only"
+        weeks = rule.least_days // 7
+        why = f"{_upper(therapy.name)} is rightly dosed since {_day(since)} only ({days} days up to that result)."
+        return _Verdict(rule.dose_first, words, (why, f"Repeat once the dose has been right for {weeks} weeks."))
     words = f": CMV DNA not falling on {therapy.name} ({newest.words}), but check the dose first"
-    return _Verdict(rule.dose_first, words, (why,))
+    return _Verdict(rule.dose_first, words, _dose_first(therapy))
+
+
+def _dose_first(therapy: Therapy) -> tuple[str, ...]:
+    """Why the dose comes first, and what to do."""
+    mend = "Mend the dose" if therapy.latest.dosing == LOW else "Check the dose"
+    return f"{_upper(therapy.name)}: {therapy.latest.why}.", f"{mend}, then repeat the viral load."
 
 
 def _by_change(

@@ -8,7 +8,6 @@ from cdshooks.medicine.case import Case, record_gap
 from cdshooks.medicine.compare import in_table_unit
 from cdshooks.medicine.dosage import Giving, Rate, read_giving
 from cdshooks.medicine.rules.safety import (
-    ByRoute,
     Concentration,
     DaysByRoute,
     FastestRate,
@@ -45,14 +44,13 @@ def check(case: Case) -> Iterator[Finding]:
 def by_route(case: Case) -> Iterator[Finding]:
     """Findings on the route alone: for an order that is not systemic."""
     for rule in case.knowledge.safety:
-        if rule.drug == case.order.product.drug:
-            yield from _by_route(case, rule)
+        yield from (_said(case, rule, row) for row in case.route_rows(rule))
 
 
 def _findings(case: Case, rule: SafetyRule) -> Iterator[Finding]:
     order = case.order
     giving = read_giving(order.chart.dosages, order.chart.notes, case.knowledge.dose_words)
-    yield from _by_route(case, rule)
+    yield from (_said(case, rule, row) for row in case.route_rows(rule))
     for row in rule.in_words:
         right_form = not row.forms or order.product.form in row.forms
         if row.way in giving.ways and right_form and (not row.routes or order.route in row.routes):
@@ -90,20 +88,6 @@ def _with_line(finding: Finding, rule: SafetyRule) -> Finding:
     if finding.topic != "administration" or not rule.line:
         return finding
     return replace(finding, because=(*finding.because, rule.line))
-
-
-def _by_route(case: Case, rule: SafetyRule) -> Iterator[Finding]:
-    order = case.order
-    for row in rule.by_route:
-        of_form = order.product.form in row.forms
-        if (order.route in row.routes and (order.systemic is False or _form_fits(case, row))) or (
-            of_form and not order.systemic
-        ):
-            yield _said(case, rule, row)
-
-
-def _form_fits(case: Case, row: ByRoute) -> bool:
-    return not row.forms or case.order.product.form in (*row.forms, "")
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -188,6 +188,7 @@ class ProphylaxisLength(Entry):
     late_risk: tuple[str, ...] = ()  # problems that allow the longest of the sources
     label: SourceDays | None = None
     guideline: SourceDays | None = None
+    practice: SourceDays | None = None  # where no document is at hand
     too_short: Literal["info", "warning"]
     too_long: Literal["info", "warning"]
     reviewed: str
@@ -196,7 +197,8 @@ class ProphylaxisLength(Entry):
     @property
     def named(self) -> tuple[tuple[str, SourceDays], ...]:
         """What is known, label first, each with what it is."""
-        return tuple((who, s) for who, s in (("label", self.label), ("guideline", self.guideline)) if s)
+        known = (("label", self.label), ("guideline", self.guideline), ("usual practice", self.practice))
+        return tuple((who, source) for who, source in known if source)
 
     @property
     def sources(self) -> tuple[SourceDays, ...]:

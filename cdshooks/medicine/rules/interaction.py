@@ -22,7 +22,7 @@ class Pair(Entry):
     also_with: tuple[str, ...] = ()  # and one of these as well
     severity: Severity
     in_eu: Severity | None = None
-    seen: Literal["label", "secondary", "memory"] = "label"
+    seen: Literal["label", "class", "secondary", "memory"] = "label"  # class: the label names others of its kind
     risk: Annotated[str, Field(min_length=1, max_length=50)]  # a few words for the line of a card
     says: Annotated[str, Field(min_length=1)]  # what happens and what to do
     not_routes: tuple[str, ...] = ()  # of the other drug: by these it is none

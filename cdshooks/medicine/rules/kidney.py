@@ -15,7 +15,6 @@ class CockcroftGault(Entry):
     divisor: Decimal
     female: Decimal
     cite: Cite
-    per_kg_cite: Cite
 
 
 class SchwartzK(Entry):

@@ -181,6 +181,7 @@ class RenalDoseRule(Entry):
     adults_from_years: int
     unit: Literal["mg", "mg/kg"]
     cite: Cite
+    clearance_cite: Cite  # where the label says how the clearance is computed
     reviewed: str
     maximum: Maximum
     confusable_with: str = ""  # a drug whose doses are taken for this one's

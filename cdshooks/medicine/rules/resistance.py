@@ -60,6 +60,7 @@ class CallLevels(Entry):
     resistant: Level
     possible: Level
     undetermined: Level
+    cite: Cite
 
 
 class ResistanceDrug(Entry):
@@ -121,12 +122,20 @@ class Region(Entry):
     codons: Codons
 
 
+class ClearanceLimit(Entry):
+    """What is said of a drug below a creatinine clearance (mL/min; mL/min/kg where `per_kg`), and on dialysis."""
+
+    below: Decimal
+    says: Annotated[str, Field(min_length=1)]
+
+
 class Option(Entry):
     """What may be discussed instead, and which of the patient's values speak to it; counts as in analytes.yaml."""
 
     says: str
-    kidney: str = ""
-    clearance_per_kg_below: Decimal | None = None
+    kidney: str = ""  # shown with the clearance
+    per_kg: StrictBool = False
+    limit: ClearanceLimit | None = None
     start_limits: StrictBool = False  # those of the cidofovir rule
     counts: dict[str, Decimal] = Field(default_factory=dict)  # not to be started below
     not_with: str = ""
