@@ -145,6 +145,14 @@ class _Mention(NamedTuple):
     place: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """What a code of conditions.csv means, with its titles ready for look-up."""
+
+    meanings: tuple[Meaning, ...]
+    titles: tuple[str, ...]
+
+
 class _Phrase(NamedTuple):
     """What a phrase means."""
 
@@ -203,7 +211,7 @@ class Codes:
     _loinc: Mapping[str, tuple[str, str]]
     _analyte_of: Mapping[tuple[str, str], str]
     _drug_codes: Mapping[tuple[str, str], _DrugCode]
-    _conditions: Mapping[tuple[str, str], tuple[Meaning, ...]]
+    _conditions: Mapping[tuple[str, str], _Listed]
     _drug_names: re.Pattern[str]
     _drug_of_name: Mapping[str, tuple[str, bool]]
     _not_a_product: re.Pattern[str]
@@ -229,7 +237,7 @@ class Codes:
 
     def problem_concepts(self) -> frozenset[str]:
         """Everything that a condition or procedure can mean."""
-        coded = (meaning.concept for meanings in self._conditions.values() for meaning in meanings)
+        coded = (meaning.concept for listed in self._conditions.values() for meaning in listed.meanings)
         worded = (phrase.meaning.concept for phrases in self._meaning_of.values() for phrase in phrases)
         return frozenset((*coded, *worded))
 
@@ -413,34 +421,47 @@ class Codes:
     # ---- conditions and procedures
 
     def concepts(self, concept: Concept) -> tuple[Meaning, ...]:
-        """What a condition or procedure means, sorted: by its codes, and by phrases in its text.
+        """What a condition or procedure means, sorted: by its codes, and by phrases in its words.
 
-        The display of a code that is known here is not read: the code has settled what it means.
+        A code has settled what its own title speaks of. Its display, and a text that repeats it, count for what they
+        say beyond that title: "End stage renal disease on haemodialysis" says more than N18.6 does.
         """
         found: set[Meaning] = set()
         texts = {plain_text(concept.text)}
-        settled: set[str] = set()
+        settled: dict[str, set[Meaning]] = defaultdict(set)
         for coding in concept.codings:
-            meanings = self._by_code(coding)
-            found.update(meanings)
-            (settled if meanings else texts).add(plain_text(coding.display))
-        for text in texts - settled:
+            display = plain_text(coding.display)
+            if listed := self._listed(coding):
+                found.update(listed.meanings)
+                settled[display].update(self._spoken_of(listed.titles))
+            else:
+                texts.add(display)
+        for text in texts - settled.keys():
             found.update(self._in_words(text))
+        for display, by_title in settled.items():
+            found.update(meaning for meaning in self._in_words(display) if not _is_among(meaning, by_title))
         return tuple(sorted(found))
 
-    def _by_code(self, coding: Coding) -> tuple[Meaning, ...]:
+    def _listed(self, coding: Coding) -> "_Listed | None":
         system, code = self._coding(coding)
         if found := self._conditions.get((system, code)):
             return found
         if system == ICD_10_CM:  # B25.81 is a B25; a listed parent speaks for children that are not listed
             for length in range(len(code) - 1, 2, -1):
                 if found := self._conditions.get((system, code[:length])):
-                    return tuple(meaning for meaning in found if meaning.kind != "parent-category")
-        return ()
+                    meanings = tuple(meaning for meaning in found.meanings if meaning.kind != "parent-category")
+                    return replace(found, meanings=meanings) if meanings else None
+        return None
+
+    def _spoken_of(self, titles: Iterable[str]) -> Iterator[Meaning]:
+        """Everything that titles of codes speak of, be it affirmed or denied."""
+        for title in titles:
+            for match in _matches(self._phrases, title):
+                yield from (phrase.meaning for phrase in self._meaning_of[match[0]])
 
     def _in_words(self, text: str) -> Iterator[Meaning]:
         """Phrases in a text that are neither denied, planned nor about somebody else."""
-        guards, plain = self._guards, text.replace("-", " ")
+        guards, plain = self._guards, _for_phrases(text)
         found = list(_matches(self._phrases, plain))
         only_near = [concepts for concepts, words in guards.near if words.search(plain)] if found else []
         bounds = guards.bounds(plain) if found else []
@@ -480,6 +501,19 @@ def plain_text(text: str) -> str:
         return " ".join(text.casefold().replace("_", " ").split())
     visible = "".join(char for char in unicodedata.normalize("NFKC", text) if unicodedata.category(char) != "Cf")
     return " ".join(re.sub(r"[‐‑‒–—−]", "-", visible).casefold().replace("_", " ").split())  # noqa: RUF001
+
+
+def _for_phrases(text: str) -> str:
+    """Plain text as phrases are looked up in it: a hyphen counts as a space."""
+    return text.replace("-", " ")
+
+
+def _is_among(meaning: Meaning, settled: Iterable[Meaning]) -> bool:
+    """Is it settled already? Dialysis of no named kind is by dialysis of any kind."""
+    unnamed = meaning.modality in ("", "unspecified")
+    return any(
+        meaning.concept == each.concept and (unnamed or meaning.modality == each.modality) for each in settled
+    )
 
 
 def _places(concept: Concept) -> Iterator[tuple[str, str]]:
@@ -593,7 +627,7 @@ def load_codes(folder: Traversable) -> Codes:
         _loinc={row["code"]: (row["concept"], row["kind"]) for row in read.loinc},
         _analyte_of=_analyte_keys(read.analytes, read.loinc),
         _drug_codes=_drug_codes(read, forms, masses),
-        _conditions=_meanings(read.condition_codes),
+        _conditions=_listed(read.condition_codes),
         _drug_names=re.compile(_any_of(names, letters_only=True)),
         _drug_of_name=names,
         _not_a_product=re.compile(rf"[\s-]*(?:cmv[\s-]+)?{_any_of(read.drugs.not_a_product)}"),
@@ -706,13 +740,16 @@ def _local_codes(read: CodeFiles) -> dict[tuple[str, str], tuple[str, str]]:
     return found
 
 
-def _meanings(rows: Rows) -> dict[tuple[str, str], tuple[Meaning, ...]]:
-    found: dict[tuple[str, str], list[Meaning]] = defaultdict(list)
+def _listed(rows: Rows) -> dict[tuple[str, str], _Listed]:
+    found: dict[tuple[str, str], list[tuple[Meaning, str]]] = defaultdict(list)
     systems = {system: normal_system(system) for system in {row["system"] for row in rows}}
     for row in rows:
-        system = systems[row["system"]]
-        found[system, normal_code(system, row["code"])].append(Meaning(row["concept"], row["kind"], row["modality"]))
-    return {key: tuple(meanings) for key, meanings in found.items()}
+        system, meaning = systems[row["system"]], Meaning(row["concept"], row["kind"], row["modality"])
+        found[system, normal_code(system, row["code"])].append((meaning, _for_phrases(plain_text(row["display"]))))
+    return {
+        key: _Listed(tuple(meaning for meaning, _ in listed), tuple({title: None for _, title in listed}))
+        for key, listed in found.items()
+    }
 
 
 def _phrases(file: ConditionsFile) -> dict[str, tuple[_Phrase, ...]]:
@@ -726,7 +763,7 @@ def _phrases(file: ConditionsFile) -> dict[str, tuple[_Phrase, ...]]:
                 file.synonyms[part[1:-1]] if part.startswith("<") else (part,) for part in re.split(r"(<\w+>)", written)
             ]
             for words in combinations(*parts):
-                found[plain_text("".join(words)).replace("-", " ")].append(phrase)
+                found[_for_phrases(plain_text("".join(words)))].append(phrase)
     return {words: tuple(dict.fromkeys(meanings)) for words, meanings in found.items()}
 
 
