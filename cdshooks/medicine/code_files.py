@@ -166,6 +166,7 @@ class PhraseEntry(Entry):
     phrases: tuple[str, ...]
     modality: str = ""
     past: Literal["", "same"] = ""
+    outright: bool = False
     not_with: tuple[str, ...] = ()
 
 

@@ -158,6 +158,7 @@ class _Phrase(NamedTuple):
 
     meaning: Meaning
     keeps_past: bool
+    outright: bool
     not_with: re.Pattern[str] | None
 
 
@@ -473,7 +474,7 @@ class Codes:
             for phrase in self._meaning_of[match[0]]:
                 if phrase.not_with and phrase.not_with.search(plain, start, end):
                     continue
-                if any(phrase.meaning.concept in concepts for concepts in only_near):
+                if not phrase.outright and any(phrase.meaning.concept in concepts for concepts in only_near):
                     continue
                 if past and not phrase.keeps_past:
                     yield Meaning(f"{phrase.meaning.concept}-history", "history", phrase.meaning.modality)
@@ -757,7 +758,7 @@ def _phrases(file: ConditionsFile) -> dict[str, tuple[_Phrase, ...]]:
     found: dict[str, list[_Phrase]] = defaultdict(list)
     for entry in file.phrases:
         not_with = re.compile(_any_of(entry.not_with)) if entry.not_with else None
-        phrase = _Phrase(Meaning(entry.concept, entry.kind, entry.modality), entry.past == "same", not_with)
+        phrase = _Phrase(Meaning(entry.concept, entry.kind, entry.modality), entry.past == "same", entry.outright, not_with)
         for written in entry.phrases:
             parts = [
                 file.synonyms[part[1:-1]] if part.startswith("<") else (part,) for part in re.split(r"(<\w+>)", written)
@@ -769,7 +770,7 @@ def _phrases(file: ConditionsFile) -> dict[str, tuple[_Phrase, ...]]:
 
 def _guards(file: ConditionsFile) -> _Guards:
     return _Guards(
-        breaks=re.compile(rf"[.;,()]|{_any_of(file.breaks)}"),
+        breaks=re.compile(rf"[.;,()]|(?<!not ){_any_of(file.breaks)}"),
         reach=file.reach,
         denied_before=re.compile(_any_of(file.denied_before)),
         denied_just_before=re.compile(rf"{_any_of(file.denied_just_before)}\s*$"),
