@@ -222,6 +222,7 @@ class Codes:
     _phrases: re.Pattern[str]
     _meaning_of: Mapping[str, tuple[_Phrase, ...]]
     _guards: _Guards
+    _confirms: frozenset[str]
     _local: Mapping[tuple[str, str], tuple[str, str]]
 
     def _coding(self, coding: Coding) -> tuple[str, str]:
@@ -443,6 +444,17 @@ class Codes:
             found.update(meaning for meaning in self._in_words(display) if not _is_among(meaning, by_title))
         return tuple(sorted(found))
 
+    def answered(self, asked: Concept, value: str | Concept) -> tuple[Meaning, ...]:
+        """What a status means that one concept asks for and a value answers, sorted; nothing where nothing is known.
+
+        The value's own meaning counts ("Renal replacement: on haemodialysis"), else that of the question where the
+        value confirms it ("Haemodialysis: yes").
+        """
+        answer = Concept(text=value) if isinstance(value, str) else value
+        if own := self.concepts(answer) or self.concepts(Concept(text=f"on {answer.text}")):
+            return own
+        return self.concepts(asked) if self._confirms & set(map(plain_text, answer.words)) else ()
+
     def _listed(self, coding: Coding) -> "_Listed | None":
         system, code = self._coding(coding)
         if found := self._conditions.get((system, code)):
@@ -512,9 +524,7 @@ def _for_phrases(text: str) -> str:
 def _is_among(meaning: Meaning, settled: Iterable[Meaning]) -> bool:
     """Is it settled already? Dialysis of no named kind is by dialysis of any kind."""
     unnamed = meaning.modality in ("", "unspecified")
-    return any(
-        meaning.concept == each.concept and (unnamed or meaning.modality == each.modality) for each in settled
-    )
+    return any(meaning.concept == each.concept and (unnamed or meaning.modality == each.modality) for each in settled)
 
 
 def _places(concept: Concept) -> Iterator[tuple[str, str]]:
@@ -638,6 +648,7 @@ def load_codes(folder: Traversable) -> Codes:
         _phrases=re.compile(_any_of(phrases)),
         _meaning_of=phrases,
         _guards=_guards(read.conditions),
+        _confirms=frozenset(map(plain_text, read.conditions.confirms)),
         _local=_local_codes(read),
     )
 
@@ -758,7 +769,9 @@ def _phrases(file: ConditionsFile) -> dict[str, tuple[_Phrase, ...]]:
     found: dict[str, list[_Phrase]] = defaultdict(list)
     for entry in file.phrases:
         not_with = re.compile(_any_of(entry.not_with)) if entry.not_with else None
-        phrase = _Phrase(Meaning(entry.concept, entry.kind, entry.modality), entry.past == "same", entry.outright, not_with)
+        phrase = _Phrase(
+            Meaning(entry.concept, entry.kind, entry.modality), entry.past == "same", entry.outright, not_with
+        )
         for written in entry.phrases:
             parts = [
                 file.synonyms[part[1:-1]] if part.startswith("<") else (part,) for part in re.split(r"(<\w+>)", written)
