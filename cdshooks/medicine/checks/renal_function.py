@@ -74,7 +74,7 @@ def _dialysis_said(case: Case, renal: RenalCase) -> Finding:
     """The order speaks of a dialysis that the record does not show: what was made of it."""
     kidney, rule = renal.kidney, case.knowledge.kidney.dialysis_said
     gaps = [f"{key} {gap.why.value}" for key in ("conditions", "procedures") if (gap := record_gap(case.facts, key))]
-    record = f"it could not be looked for ({' and '.join(gaps)})" if gaps else "no dialysis is on file"
+    record = f"dialysis could not be looked for ({' and '.join(gaps)})" if gaps else "no dialysis is on file"
     if kidney.dialysis:
         modality = kidney.dialysis.modality
         kind = modality if modality == "haemodialysis" else f"{modality} dialysis"
