@@ -178,7 +178,9 @@ def load_scenarios(folder: Path = FOLDER) -> tuple[Scenario, ...]:
 def _scenario(entry: Mapping[str, Any], path: Path) -> Scenario:
     _only(entry, "scenario hand given when then claims", path.name)
     place = f"{path.name}: {entry['scenario']}"
-    known = "today patient labs statuses genotypes reports conditions procedures allergies medications labs_under also_sent"
+    known = (
+        "today patient labs statuses genotypes reports conditions procedures allergies medications labs_under also_sent"
+    )
     _only(entry["given"], f"{known} background", place)
     for card in entry["then"]:
         _only(card, "topic indicator says never suggests creates removes order phase", place)

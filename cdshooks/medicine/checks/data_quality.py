@@ -367,8 +367,8 @@ def _unusable(order: Order, kidney: Kidney, facts: Facts, knowledge: Knowledge, 
         if isinstance(newest, Lab):  # what is known by its name alone says nothing that an older result could
             shown = [u for u in shown if u.kind != "uncoded" or u.on >= newest.on.isoformat()]
         if shown:
-            # a weight of another name beside a usable one is no loss
-            vital = analyte in ("creatinine", "weight") and not (used and all(u.kind == "uncoded" for u in shown))
+            another = analyte == "weight" and used and all(u.kind == "uncoded" for u in shown)  # a dry weight, say
+            vital = analyte in ("creatinine", "weight") and not another
             yield _finding(
                 knowledge,
                 order.chart,
