@@ -790,6 +790,6 @@ def _guards(file: ConditionsFile) -> _Guards:
         denied_after=re.compile(_any_of(file.denied_after)),
         denied_next=re.compile(rf"\s*(?:status)?\s*[:=]?\s*{_any_of(file.denied_next)}(?!\W*\d)"),
         past_before=re.compile(_any_of(file.past_before)),
-        past_next=re.compile(rf"[\s,:(]*{_any_of(file.past_next)}"),
+        past_next=re.compile(rf"[\s,:(]*{_any_of(file.past_next)}(?!\s+of\s+\w)"),  # "CMV colitis, history of" itself
         near=tuple((file.groups[group], re.compile(_any_of(words))) for group, words in file.near.items()),
     )
