@@ -451,7 +451,7 @@ class Codes:
         value confirms it ("Haemodialysis: yes").
         """
         answer = Concept(text=value) if isinstance(value, str) else value
-        if own := self.concepts(answer) or self.concepts(Concept(text=f"on {answer.text}")):
+        if own := self.concepts(answer) or self.concepts(Concept(text=f"on {' '.join(answer.words[:1])}")):
             return own
         return self.concepts(asked) if self._confirms & set(map(plain_text, answer.words)) else ()
 
