@@ -440,6 +440,7 @@ class Order:
     route_assumed: bool = False  # no route given: the product's usual one
     indication: str = "cmv"
     concepts: frozenset[str] = frozenset()  # what its reasons mean
+    dialysis: tuple[str, str] = ("", "")  # the kind of dialysis that it speaks of, and in which words
     said: tuple[str, ...] = ()  # its free text: reasons, dosage text, notes
     starts: date | None = None
     ends: date | None = None
@@ -470,7 +471,10 @@ class Lab:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A condition, procedure or report that maps to a concept of mappings/codes/conditions.csv (or a name list)."""
+    """A condition, procedure or report that maps to a concept of mappings/codes/conditions.csv (or a name list).
+
+    Dialysis may also stand there as a status, an Observation.
+    """
 
     concept: str
     text: str

@@ -178,7 +178,9 @@ def load_scenarios(folder: Path = FOLDER) -> tuple[Scenario, ...]:
 def _scenario(entry: Mapping[str, Any], path: Path) -> Scenario:
     _only(entry, "scenario hand given when then claims", path.name)
     place = f"{path.name}: {entry['scenario']}"
-    known = "today patient labs genotypes reports conditions procedures allergies medications labs_under also_sent"
+    known = (
+        "today patient labs statuses genotypes reports conditions procedures allergies medications labs_under also_sent"
+    )
     _only(entry["given"], f"{known} background", place)
     for card in entry["then"]:
         _only(card, "topic indicator says never suggests creates removes order phase", place)
@@ -370,6 +372,8 @@ def _labs_into(found: Json, scenario: Scenario, release: str) -> None:
         groups[LABS[lab["name"]][1]].append(_observation(lab, f"obs-{i}", release))
     for i, genotype in enumerate(scenario.given.get("genotypes", ()), 1):
         groups["virology"].append(_genotype(genotype, f"geno-{i}", release))
+    for i, status in enumerate(scenario.given.get("statuses", ()), 1):
+        groups["kidney"].append(_status(status, f"status-{i}"))
     if isinstance(labs, str):
         for group in GROUPS:
             _put(found, group, labs)
@@ -415,6 +419,18 @@ def _observation(lab: Mapping[str, Any], identifier: str, release: str) -> Json:
         found["performer"] = [{"display": lab["laboratory"]}]
     if "issued" in lab:
         found["issued"] = str(lab["issued"])
+    return found
+
+
+def _status(entry: Mapping[str, Any], identifier: str) -> Json:
+    """Something asked of the patient and answered in words, or by true or false, as an Observation."""
+    _only(entry, "name snomed answer date status of", f"status {entry['name']}")
+    found: Json = {"resourceType": "Observation", "id": identifier, "status": entry.get("status", "final")}
+    found |= {"code": _concept(entry), "subject": {"reference": f"Patient/{_subject(entry)}"}}
+    answer = entry["answer"]
+    found |= {"valueBoolean": answer} if isinstance(answer, bool) else {"valueCodeableConcept": {"text": answer}}
+    if "date" in entry:
+        found["effectiveDateTime"] = str(entry["date"])
     return found
 
 

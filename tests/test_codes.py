@@ -510,11 +510,79 @@ def test_unknown_condition_codes(system: str, code: str) -> None:
     assert CODES.concepts(coded(system, code)) == ()
 
 
-def test_the_display_of_a_known_code_is_not_read() -> None:
+SAYS_MORE: list[tuple[str, str, str, set[str]]] = [
+    (ICD, "N18.6", "End stage renal disease", {"esrd"}),
+    (ICD, "N18.6", "End stage renal disease on haemodialysis", {"esrd", "dialysis:haemodialysis"}),
+    (ICD, "N18.6", "End stage renal disease (on hemodialysis)", {"esrd", "dialysis:haemodialysis"}),
+    (ICD, "N18.6", "ESRD (end stage renal disease) on dialysis (CMS/HCC)", {"esrd", "dialysis:unspecified"}),
+    (ICD, "N18.6", "End stage renal disease, not on dialysis", {"esrd"}),
+    (ICD, "N18.6", "End stage renal disease, history of hemodialysis", {"esrd", "dialysis-history"}),
+    (SNOMED, "46177005", "End stage renal disease on haemodialysis", {"esrd", "dialysis:haemodialysis"}),
+    (ICD, "N17.9", "Acute kidney injury on CVVHDF", {"acute-kidney-injury", "dialysis:continuous"}),
+    (ICD, "Z99.2", "Dependence on renal dialysis", {"dialysis-dependence"}),
+    (ICD, "Z99.2", "Dependence on dialysis (CMS/HCC)", {"dialysis-dependence"}),
+    (ICD, "Z99.2", "Hemodialysis status", {"dialysis-dependence", "dialysis:haemodialysis"}),
+    (ICD, "Z99.2", "Dependence on peritoneal dialysis (CAPD)", {"dialysis-dependence", "dialysis:peritoneal"}),
+    (ICD, "Z49.31", "Encounter for adequacy testing for hemodialysis", {"dialysis-care-encounter"}),
+    (ICD, "Z49.31", "Hemodialysis, adequacy testing", {"dialysis-care-encounter"}),
+    (SNOMED, "161693006", "History of renal dialysis", {"dialysis-history"}),
+    (ICD, "B25.8", "Other cytomegaloviral diseases", {"cmv-disease-general"}),
+    (ICD, "B25.8", "CMV retinitis", {"cmv-disease-general", "cmv-retinitis"}),
+    (ICD, "Z94.0", "Kidney transplant status", {"transplant-kidney"}),
+    (ICD, "Z94.0", "History of kidney and pancreas transplant", {"transplant-kidney", "transplant-pancreas"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("system", "code", "words", "expected"), SAYS_MORE, ids=[f"{each[1]} {each[2]}" for each in SAYS_MORE]
+)
+def test_words_of_a_known_code_count_for_what_its_title_does_not_say(
+    system: str, code: str, words: str, expected: set[str]
+) -> None:
+    coding = Coding(system, code, words)
+    for concept in (Concept((coding,), words), Concept((coding,), "")):  # the text repeats the display, or is not sent
+        found = CODES.concepts(concept)
+        assert {
+            f"{each.concept}:{each.modality}" if each.concept == "dialysis" else each.concept for each in found
+        } == expected
+
+
+def test_a_title_adds_nothing_to_its_code() -> None:
+    for row in table("conditions.csv"):
+        coding = Coding(row["system"], row["code"], row["display"])
+        found = {meaning.concept for meaning in CODES.concepts(Concept((coding,), row["display"]))}
+        own = {meaning.concept for meaning in CODES.concepts(coded(row["system"], row["code"]))}
+        assert {each for each in found - own if not each.endswith("-history")} == set(), row["display"]
+
+
+def test_a_text_beside_the_display_is_read_whole() -> None:
     code = Coding(ICD, "Z49.31", "Encounter for adequacy testing for hemodialysis")
-    assert {meaning.concept for meaning in CODES.concepts(Concept((code,), code.display))} == {
-        "dialysis-care-encounter"
-    }
+    found = CODES.concepts(Concept((code,), "ESRD on hemodialysis MWF"))
+    assert ("dialysis", "status", "haemodialysis") in found
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer", "expected"),
+    [
+        ("Hemodialysis", "Yes", {"haemodialysis"}),
+        ("Dialysis status", "true", {"unspecified"}),
+        ("Dialysis status", "On hemodialysis 3x/week", {"haemodialysis"}),
+        ("Dialysis type", "HD", {"haemodialysis"}),
+        ("Renal replacement therapy", "CRRT", {"continuous"}),
+        ("Hemodialysis", "Peritoneal dialysis", {"peritoneal"}),
+        ("Hemodialysis", "No", set()),
+        ("Hemodialysis", "false", set()),
+        ("Hemodialysis", "Unknown", set()),
+        ("Hemodialysis", "Not on hemodialysis", set()),
+        ("Dialysis status", "History of dialysis", set()),
+        ("Dialysis status", "None", set()),
+        ("Haemodialysis access", "Yes", set()),
+    ],
+)
+def test_a_status_that_is_asked_for_and_answered(asked: str, answer: str, expected: set[str]) -> None:
+    for value in (answer, Concept(text=answer), Concept((Coding("urn:example", "a", answer),), "")):
+        found = CODES.answered(Concept(text=asked), value)
+        assert {meaning.modality for meaning in found if meaning.concept == "dialysis"} == expected
 
 
 def test_text_adds_to_a_code() -> None:
@@ -552,6 +620,22 @@ WORDS: list[tuple[str, set[str]]] = [
     ("dialysis-dependent", {"dialysis:unspecified"}),
     ("no urine output and on haemodialysis", {"dialysis:haemodialysis"}),
     ("not on dialysis", set()),
+    ("not currently on hemodialysis", set()),
+    ("on hemodialysis via tunneled dialysis catheter", {"dialysis:haemodialysis"}),
+    ("ESRD on HD, transplant work up", {"esrd", "dialysis:haemodialysis"}),
+    ("ESRD, history of hemodialysis", {"esrd", "dialysis-history"}),
+    ("CMV colitis, history of", {"cmv-gi-disease-history"}),
+    ("ESRD on hemodialysis, transplant work up", {"esrd", "dialysis:haemodialysis"}),
+    ("Education on hemodialysis", set()),
+    ("Hemodialysis access education", set()),
+    ("to start on hemodialysis", set()),
+    ("may need dialysis", set()),
+    ("was on hemodialysis", {"dialysis-history"}),
+    ("ESRD, off dialysis", {"esrd", "dialysis-history"}),
+    ("Hemodialysis procedure with single evaluation", {"dialysis:haemodialysis"}),
+    ("Hemodialysis procedure requiring repeated evaluation(s)", {"dialysis:haemodialysis"}),
+    ("Dialysis procedure other than hemodialysis, with single evaluation", {"dialysis:continuous"}),
+    ("Evaluation of patient for dialysis", set()),
     ("CKD 5, not yet on dialysis", set()),
     ("no history of dialysis", set()),
     ("History of dialysis", {"dialysis-history"}),

@@ -194,7 +194,7 @@ def case_of(order: Order, facts: Facts, knowledge: Knowledge) -> Case:
     table = knowledge.dose_table(order.product.drug, order.route, order.indication)
     renal = None
     if table:
-        kidney = assess(facts, knowledge.kidney, table.adults_from_years, per_kg=table.per_kg)
+        kidney = assess(facts, knowledge.kidney, table.adults_from_years, per_kg=table.per_kg, order=order)
         is_child = facts.is_younger_than(table.adults_from_years)
         lower = None if is_child else _lower_band(table, kidney, facts, knowledge)
         renal = RenalCase(table, kidney, is_child, lower)
@@ -259,7 +259,8 @@ class _About:
     @cached_property
     def kidney(self) -> Kidney:
         """The kidney function, for drugs whose rule has no table of its own."""
-        return assess(self.facts, self.knowledge.kidney, self.knowledge.kidney.adults_from_years)
+        rule = self.knowledge.kidney
+        return assess(self.facts, rule, rule.adults_from_years, order=self.order)
 
 
 def _remarks(about: _About) -> Iterator[RemarkCase]:

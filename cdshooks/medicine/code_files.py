@@ -166,6 +166,7 @@ class PhraseEntry(Entry):
     phrases: tuple[str, ...]
     modality: str = ""
     past: Literal["", "same"] = ""
+    outright: bool = False
     not_with: tuple[str, ...] = ()
 
 
@@ -182,6 +183,7 @@ class ConditionsFile(Entry):
     past_before: tuple[str, ...]
     past_next: tuple[str, ...]
     near: dict[str, tuple[str, ...]]
+    confirms: tuple[str, ...]
     phrases: tuple[PhraseEntry, ...]
     groups: dict[str, frozenset[str]]
 

@@ -145,11 +145,20 @@ class _Mention(NamedTuple):
     place: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """What a code of conditions.csv means, with its titles ready for look-up."""
+
+    meanings: tuple[Meaning, ...]
+    titles: tuple[str, ...]
+
+
 class _Phrase(NamedTuple):
     """What a phrase means."""
 
     meaning: Meaning
     keeps_past: bool
+    outright: bool
     not_with: re.Pattern[str] | None
 
 
@@ -203,7 +212,7 @@ class Codes:
     _loinc: Mapping[str, tuple[str, str]]
     _analyte_of: Mapping[tuple[str, str], str]
     _drug_codes: Mapping[tuple[str, str], _DrugCode]
-    _conditions: Mapping[tuple[str, str], tuple[Meaning, ...]]
+    _conditions: Mapping[tuple[str, str], _Listed]
     _drug_names: re.Pattern[str]
     _drug_of_name: Mapping[str, tuple[str, bool]]
     _not_a_product: re.Pattern[str]
@@ -213,6 +222,7 @@ class Codes:
     _phrases: re.Pattern[str]
     _meaning_of: Mapping[str, tuple[_Phrase, ...]]
     _guards: _Guards
+    _confirms: frozenset[str]
     _local: Mapping[tuple[str, str], tuple[str, str]]
 
     def _coding(self, coding: Coding) -> tuple[str, str]:
@@ -229,7 +239,7 @@ class Codes:
 
     def problem_concepts(self) -> frozenset[str]:
         """Everything that a condition or procedure can mean."""
-        coded = (meaning.concept for meanings in self._conditions.values() for meaning in meanings)
+        coded = (meaning.concept for listed in self._conditions.values() for meaning in listed.meanings)
         worded = (phrase.meaning.concept for phrases in self._meaning_of.values() for phrase in phrases)
         return frozenset((*coded, *worded))
 
@@ -413,34 +423,58 @@ class Codes:
     # ---- conditions and procedures
 
     def concepts(self, concept: Concept) -> tuple[Meaning, ...]:
-        """What a condition or procedure means, sorted: by its codes, and by phrases in its text.
+        """What a condition or procedure means, sorted: by its codes, and by phrases in its words.
 
-        The display of a code that is known here is not read: the code has settled what it means.
+        A code has settled what its own title speaks of. Its display, and a text that repeats it, count for what they
+        say beyond that title: "End stage renal disease on haemodialysis" says more than N18.6 does.
         """
         found: set[Meaning] = set()
         texts = {plain_text(concept.text)}
-        settled: set[str] = set()
+        settled: dict[str, set[Meaning]] = defaultdict(set)
         for coding in concept.codings:
-            meanings = self._by_code(coding)
-            found.update(meanings)
-            (settled if meanings else texts).add(plain_text(coding.display))
-        for text in texts - settled:
+            display = plain_text(coding.display)
+            if listed := self._listed(coding):
+                found.update(listed.meanings)
+                settled[display].update(self._spoken_of(listed.titles))
+            else:
+                texts.add(display)
+        for text in texts - settled.keys():
             found.update(self._in_words(text))
+        for display, by_title in settled.items():
+            found.update(meaning for meaning in self._in_words(display) if not _is_among(meaning, by_title))
         return tuple(sorted(found))
 
-    def _by_code(self, coding: Coding) -> tuple[Meaning, ...]:
+    def answered(self, asked: Concept, value: str | Concept) -> tuple[Meaning, ...]:
+        """What a status means that one concept asks for and a value answers, sorted; nothing where nothing is known.
+
+        The value's own meaning counts ("Renal replacement: on haemodialysis"), else that of the question where the
+        value confirms it ("Haemodialysis: yes").
+        """
+        answer = Concept(text=value) if isinstance(value, str) else value
+        if own := self.concepts(answer) or self.concepts(Concept(text=f"on {' '.join(answer.words[:1])}")):
+            return own
+        return self.concepts(asked) if self._confirms & set(map(plain_text, answer.words)) else ()
+
+    def _listed(self, coding: Coding) -> "_Listed | None":
         system, code = self._coding(coding)
         if found := self._conditions.get((system, code)):
             return found
         if system == ICD_10_CM:  # B25.81 is a B25; a listed parent speaks for children that are not listed
             for length in range(len(code) - 1, 2, -1):
                 if found := self._conditions.get((system, code[:length])):
-                    return tuple(meaning for meaning in found if meaning.kind != "parent-category")
-        return ()
+                    meanings = tuple(meaning for meaning in found.meanings if meaning.kind != "parent-category")
+                    return replace(found, meanings=meanings) if meanings else None
+        return None
+
+    def _spoken_of(self, titles: Iterable[str]) -> Iterator[Meaning]:
+        """Everything that titles of codes speak of, be it affirmed or denied."""
+        for title in titles:
+            for match in _matches(self._phrases, title):
+                yield from (phrase.meaning for phrase in self._meaning_of[match[0]])
 
     def _in_words(self, text: str) -> Iterator[Meaning]:
         """Phrases in a text that are neither denied, planned nor about somebody else."""
-        guards, plain = self._guards, text.replace("-", " ")
+        guards, plain = self._guards, _for_phrases(text)
         found = list(_matches(self._phrases, plain))
         only_near = [concepts for concepts, words in guards.near if words.search(plain)] if found else []
         bounds = guards.bounds(plain) if found else []
@@ -452,7 +486,7 @@ class Codes:
             for phrase in self._meaning_of[match[0]]:
                 if phrase.not_with and phrase.not_with.search(plain, start, end):
                     continue
-                if any(phrase.meaning.concept in concepts for concepts in only_near):
+                if not phrase.outright and any(phrase.meaning.concept in concepts for concepts in only_near):
                     continue
                 if past and not phrase.keeps_past:
                     yield Meaning(f"{phrase.meaning.concept}-history", "history", phrase.meaning.modality)
@@ -480,6 +514,17 @@ def plain_text(text: str) -> str:
         return " ".join(text.casefold().replace("_", " ").split())
     visible = "".join(char for char in unicodedata.normalize("NFKC", text) if unicodedata.category(char) != "Cf")
     return " ".join(re.sub(r"[‐‑‒–—−]", "-", visible).casefold().replace("_", " ").split())  # noqa: RUF001
+
+
+def _for_phrases(text: str) -> str:
+    """Plain text as phrases are looked up in it: a hyphen counts as a space."""
+    return text.replace("-", " ")
+
+
+def _is_among(meaning: Meaning, settled: Iterable[Meaning]) -> bool:
+    """Is it settled already? Dialysis of no named kind is by dialysis of any kind."""
+    unnamed = meaning.modality in ("", "unspecified")
+    return any(meaning.concept == each.concept and (unnamed or meaning.modality == each.modality) for each in settled)
 
 
 def _places(concept: Concept) -> Iterator[tuple[str, str]]:
@@ -593,7 +638,7 @@ def load_codes(folder: Traversable) -> Codes:
         _loinc={row["code"]: (row["concept"], row["kind"]) for row in read.loinc},
         _analyte_of=_analyte_keys(read.analytes, read.loinc),
         _drug_codes=_drug_codes(read, forms, masses),
-        _conditions=_meanings(read.condition_codes),
+        _conditions=_listed(read.condition_codes),
         _drug_names=re.compile(_any_of(names, letters_only=True)),
         _drug_of_name=names,
         _not_a_product=re.compile(rf"[\s-]*(?:cmv[\s-]+)?{_any_of(read.drugs.not_a_product)}"),
@@ -603,6 +648,7 @@ def load_codes(folder: Traversable) -> Codes:
         _phrases=re.compile(_any_of(phrases)),
         _meaning_of=phrases,
         _guards=_guards(read.conditions),
+        _confirms=frozenset(map(plain_text, read.conditions.confirms)),
         _local=_local_codes(read),
     )
 
@@ -706,13 +752,16 @@ def _local_codes(read: CodeFiles) -> dict[tuple[str, str], tuple[str, str]]:
     return found
 
 
-def _meanings(rows: Rows) -> dict[tuple[str, str], tuple[Meaning, ...]]:
-    found: dict[tuple[str, str], list[Meaning]] = defaultdict(list)
+def _listed(rows: Rows) -> dict[tuple[str, str], _Listed]:
+    found: dict[tuple[str, str], list[tuple[Meaning, str]]] = defaultdict(list)
     systems = {system: normal_system(system) for system in {row["system"] for row in rows}}
     for row in rows:
-        system = systems[row["system"]]
-        found[system, normal_code(system, row["code"])].append(Meaning(row["concept"], row["kind"], row["modality"]))
-    return {key: tuple(meanings) for key, meanings in found.items()}
+        system, meaning = systems[row["system"]], Meaning(row["concept"], row["kind"], row["modality"])
+        found[system, normal_code(system, row["code"])].append((meaning, _for_phrases(plain_text(row["display"]))))
+    return {
+        key: _Listed(tuple(meaning for meaning, _ in listed), tuple({title: None for _, title in listed}))
+        for key, listed in found.items()
+    }
 
 
 def _phrases(file: ConditionsFile) -> dict[str, tuple[_Phrase, ...]]:
@@ -720,25 +769,27 @@ def _phrases(file: ConditionsFile) -> dict[str, tuple[_Phrase, ...]]:
     found: dict[str, list[_Phrase]] = defaultdict(list)
     for entry in file.phrases:
         not_with = re.compile(_any_of(entry.not_with)) if entry.not_with else None
-        phrase = _Phrase(Meaning(entry.concept, entry.kind, entry.modality), entry.past == "same", not_with)
+        phrase = _Phrase(
+            Meaning(entry.concept, entry.kind, entry.modality), entry.past == "same", entry.outright, not_with
+        )
         for written in entry.phrases:
             parts = [
                 file.synonyms[part[1:-1]] if part.startswith("<") else (part,) for part in re.split(r"(<\w+>)", written)
             ]
             for words in combinations(*parts):
-                found[plain_text("".join(words)).replace("-", " ")].append(phrase)
+                found[_for_phrases(plain_text("".join(words)))].append(phrase)
     return {words: tuple(dict.fromkeys(meanings)) for words, meanings in found.items()}
 
 
 def _guards(file: ConditionsFile) -> _Guards:
     return _Guards(
-        breaks=re.compile(rf"[.;,()]|{_any_of(file.breaks)}"),
+        breaks=re.compile(rf"[.;,()]|(?<!not ){_any_of(file.breaks)}"),
         reach=file.reach,
         denied_before=re.compile(_any_of(file.denied_before)),
         denied_just_before=re.compile(rf"{_any_of(file.denied_just_before)}\s*$"),
         denied_after=re.compile(_any_of(file.denied_after)),
         denied_next=re.compile(rf"\s*(?:status)?\s*[:=]?\s*{_any_of(file.denied_next)}(?!\W*\d)"),
         past_before=re.compile(_any_of(file.past_before)),
-        past_next=re.compile(rf"[\s,:(]*{_any_of(file.past_next)}"),
+        past_next=re.compile(rf"[\s,:(]*{_any_of(file.past_next)}(?!\s+of\s+\w)"),  # "CMV colitis, history of" itself
         near=tuple((file.groups[group], re.compile(_any_of(words))) for group, words in file.near.items()),
     )

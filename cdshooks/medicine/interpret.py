@@ -23,7 +23,7 @@ from cdshooks.medicine.orders import (
     treats_cmv,
 )
 from cdshooks.medicine.phase import phase_assumed
-from cdshooks.medicine.results import ELSEWHERE, UNCODED, AnalyteResults, TestResults
+from cdshooks.medicine.results import ELSEWHERE, UNCODED, WITHDRAWN, AnalyteResults, TestResults
 from cdshooks.medicine.serostatus import serostatus
 from cdshooks.model import (
     Allergy,
@@ -119,7 +119,7 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, *, 
     results, words = _results(chart, knowledge, today, zone, unused, no_numbers, adult=adult)
     sent = frozenset(observation.ref for observation in no_numbers)
     genotypes = read_genotypes(no_numbers, chart.events, chart.patient_id, sent, knowledge, today, zone)
-    problems = tuple(_problems(chart, knowledge, today, zone, unused))
+    problems = (*_problems(chart, knowledge, today, zone, unused), *_dialysis(no_numbers, knowledge, today, zone))
     assumed = None
     if any(order.intent.phase is None for order in judged):
         loads = [results[key] for key in results if key.startswith("cmv-viral-load")]
@@ -460,6 +460,28 @@ def _problems(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, unu
         one, several = _EVENT_NAMES[resource_type]
         what = f"1 {one}" if count == 1 else f"{count} {several}"
         unused.append(Unused("", what, "of another patient; not used", "other patient"))
+
+
+def _dialysis(
+    observations: Iterable[ChartObservation], knowledge: Knowledge, today: date, zone: tzinfo
+) -> Iterable[Problem]:
+    """Dialysis that stands in the chart as a status ("Haemodialysis: yes"); of each kind of status the newest."""
+    current = knowledge.codes.groups["dialysis_current"]
+    newest: dict[Concept, tuple[date, ChartObservation]] = {}
+    for observation in observations:
+        day, asked = day_of(observation.effective or observation.issued, zone), observation.code
+        if day is None or day > today or observation.status in WITHDRAWN or observation.value is None:
+            continue
+        if any(meaning.concept in current for meaning in _concepts(knowledge.codes, asked)):
+            newest[asked] = max(newest.get(asked, (day, observation)), (day, observation), key=lambda found: found[0])
+    for asked, (day, observation) in newest.items():
+        value = observation.value
+        if isinstance(value, str | Concept):
+            words = [*asked.words[:1], *([value] if isinstance(value, str) else value.words[:1])]
+            for concept, kind, modality in knowledge.codes.answered(asked, value):
+                if concept in current:
+                    text = short(": ".join(words))
+                    yield Problem(f"dialysis:{modality}", text, day, observation.ref, kind, "Observation")
 
 
 @lru_cache(maxsize=4096)

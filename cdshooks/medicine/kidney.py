@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
 from cdshooks.medicine.rules.kidney import CockcroftGault, KidneyRule, SchwartzK
-from cdshooks.model import Facts, Input, Lab, Missing, Results, Why
+from cdshooks.model import Facts, Input, Lab, Missing, Order, Results, Why
 
-_MODALITIES = ("continuous", "peritoneal", "haemodialysis")  # the one that changes dosing most first
+DIALYSIS_KINDS = ("unspecified", "haemodialysis", "peritoneal", "continuous")  # the one that changes dosing most last
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,7 @@ class Kidney:
     second: Clearance | None  # another way: with adjusted weight where BMI asks for it, measured, by another k
     second_because: str  # "BMI 34", "measured on 2026-11-18"
     dialysis: Dialysis | None
+    dialysis_said: str  # how the order speaks of a dialysis that is not on file
     lacking: tuple[tuple[str, Missing], ...]  # (input in words, why)
     creatinine: Lab | None
     creatinine_days: int
@@ -66,10 +67,13 @@ class Kidney:
     inputs: tuple[Input, ...]
 
 
-def assess(facts: Facts, rule: KidneyRule, adults_from_years: int, *, per_kg: bool = False) -> Kidney:
+def assess(
+    facts: Facts, rule: KidneyRule, adults_from_years: int, *, per_kg: bool = False, order: Order | None = None
+) -> Kidney:
     """Kidney function of the patient today, for a drug whose adult table starts at `adults_from_years`.
 
-    `per_kg` asks for the clearance per kg of body weight, which needs no weight.
+    `per_kg` asks for the clearance per kg of body weight, which needs no weight. An `order` that speaks of dialysis
+    counts where the record has none and the clearance does not speak against it.
     """
     dialysis = current_dialysis(facts, rule)
     creatinine, weight, height = (facts.newest(name) for name in ("creatinine", "weight", "height"))
@@ -112,6 +116,10 @@ def assess(facts: Facts, rule: KidneyRule, adults_from_years: int, *, per_kg: bo
         second_because = f"measured on {measured[1].on.isoformat()}"
         clearance, second = (clearance, measured[0]) if clearance else (measured[0], None)
         lacking = ()
+    said = order.dialysis[1] if order and dialysis is None else ""
+    if order and said and _may_be_dialysed(order.dialysis[0], clearance, rule):
+        because = f'assumed, because the order says "{said}"; the record shows none'
+        dialysis = _of_kind(order.dialysis[0], because, "")
     moving = because = ""
     if dialysis is None and isinstance(creatinine, Lab):
         moving, because = _movement(creatinine, facts.results["creatinine"], rule)
@@ -135,6 +143,7 @@ def assess(facts: Facts, rule: KidneyRule, adults_from_years: int, *, per_kg: bo
         second=second,
         second_because=second_because,
         dialysis=dialysis,
+        dialysis_said=said,
         lacking=lacking,
         creatinine=creatinine if isinstance(creatinine, Lab) else None,
         creatinine_days=(facts.today - creatinine.on).days if isinstance(creatinine, Lab) else 0,
@@ -237,7 +246,7 @@ def _bmi(weight: Lab | Missing, height: Lab | Missing) -> Decimal | None:
 
 
 def current_dialysis(facts: Facts, rule: KidneyRule) -> Dialysis | None:
-    """Dialysis in force: an active problem or a recent procedure. One from before a kidney transplant is over."""
+    """Dialysis in force: an active problem, a recent procedure or status; one before a kidney transplant is over."""
     grafts = [p.since for p in facts.problems if p.concept == "transplant-kidney" and p.since]
     graft = max(grafts) if grafts else None
     evidence = []
@@ -245,21 +254,33 @@ def current_dialysis(facts: Facts, rule: KidneyRule) -> Dialysis | None:
         if not problem.concept.startswith("dialysis:"):
             continue
         old = problem.since is not None and facts.today - problem.since > timedelta(days=rule.dialysis_days)
-        if problem.resource_type == "Procedure" and (problem.since is None or old):
+        if problem.resource_type != "Condition" and (problem.since is None or old):
             continue
         if graft and problem.since and problem.since < graft:
             continue
         evidence.append((problem.concept.removeprefix("dialysis:"), problem))
     if not evidence:
         return None
-    kinds = {kind for kind, _ in evidence}
-    modality = next((kind for kind in _MODALITIES if kind in kinds), "haemodialysis")
-    problem = next((p for kind, p in evidence if kind == modality), evidence[0][1])
+    kind = max((kind for kind, _ in evidence), key=DIALYSIS_KINDS.index)
+    problem = next(problem for each, problem in evidence if each == kind)
     since = f" ({problem.since.isoformat()})" if problem.since else ""
     words = set(problem.text.lower().replace("-", " ").split())
-    prolonged = modality == "continuous" and any(words >= set(name.split()) for name in rule.prolonged_dialysis)
-    because = f"{problem.text or 'dialysis'}{since}"
-    return Dialysis(modality, because, problem.ref, assumed=modality not in kinds, prolonged=prolonged)
+    prolonged = kind == "continuous" and any(words >= set(name.split()) for name in rule.prolonged_dialysis)
+    return replace(_of_kind(kind, f"{problem.text or 'dialysis'}{since}", problem.ref), prolonged=prolonged)
+
+
+def _of_kind(kind: str, because: str, ref: str) -> Dialysis:
+    """Dialysis of a kind of DIALYSIS_KINDS; one of no named kind is taken for haemodialysis."""
+    assumed = kind == "unspecified"
+    return Dialysis("haemodialysis" if assumed else kind, because, ref, assumed)
+
+
+def _may_be_dialysed(kind: str, clearance: Clearance | None, rule: KidneyRule) -> bool:
+    """Does the clearance agree with what an order says? Under continuous or peritoneal dialysis it may be any."""
+    limit = rule.dialysis_said
+    if clearance is None or kind in ("continuous", "peritoneal"):
+        return True
+    return clearance.rounded < (limit.per_kg_below if clearance.unit == "mL/min/kg" else limit.clearance_below)
 
 
 def _movement(newest: Lab, results: Results, rule: KidneyRule) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from cdshooks.medicine.codes import Codes
 from cdshooks.medicine.dates import day_of
 from cdshooks.medicine.dosage import read_regimen
+from cdshooks.medicine.kidney import DIALYSIS_KINDS
 from cdshooks.medicine.knowledge import Knowledge, Routes
 from cdshooks.medicine.phase import indication_said, phase_said, says
 from cdshooks.medicine.rules.advice import NotForCmvRule
@@ -44,6 +45,7 @@ def read_order(chart: ChartOrder, knowledge: Knowledge, zone: tzinfo, *, draft: 
         intent=intent_said(chart, knowledge),
         indication=indication_said(texts_of(chart), knowledge.phases),
         concepts=frozenset(name for reason in chart.reasons for name, _, _ in knowledge.codes.concepts(reason)),
+        dialysis=_dialysis_said(chart, regimen, knowledge),
         said=tuple(text for _, text in texts_of(chart) if text),
         draft=draft,
         route_assumed=not route_given,
@@ -110,6 +112,24 @@ def _route(chart: ChartOrder, product: Product, knowledge: Knowledge) -> tuple[s
         return "", False
     drug = knowledge.codes.drugs[product.drug]
     return drug.default_route.get(product.form, drug.default_route.get("", "")), False
+
+
+def _dialysis_said(chart: ChartOrder, regimen: Regimen | Unread | None, knowledge: Knowledge) -> tuple[str, str]:
+    """The dialysis that an order speaks of: its kind, and the words; empty for none, or where it says what to do if."""
+    current = knowledge.codes.groups["dialysis_current"]
+    for reason in chart.reasons:
+        kinds = {meaning.modality for meaning in knowledge.codes.concepts(reason) if meaning.concept in current}
+        if kinds:
+            return max(kinds, key=DIALYSIS_KINDS.index), short(_first_words(reason))
+    regimens = [regimen, *(step.regimen for step in regimen.later)] if isinstance(regimen, Regimen) else []
+    conditional = knowledge.kidney.dialysis_said.conditional
+    if not any(isinstance(each, Regimen) and each.after_dialysis for each in regimens):
+        return "", ""
+    if any(
+        re.search(rf"\b{re.escape(word)}\b", text, re.IGNORECASE) for _, text in texts_of(chart) for word in conditional
+    ):
+        return "", ""
+    return "haemodialysis", "after dialysis"
 
 
 def texts_of(chart: ChartOrder) -> Iterator[tuple[str, str]]:

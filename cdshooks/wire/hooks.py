@@ -574,10 +574,13 @@ class _PrefetchReader:
             return self._gap(keys, Why.FETCH_FAILED if failed else Why.NONE_ON_FILE)
         if failed or more:
             self.incomplete.update(keys or (k for resource in found for k in _keys_of(resource["resourceType"])))
+        elif not _has_data(keys, found) and all(map(_is_included, given if isinstance(given, list) else [given])):
+            self._gap(keys, Why.NONE_ON_FILE)  # what only comes beside matches, and no match: nothing was found
+            return self._keep((), found)
         return self._keep(keys, found)
 
     def _keep(self, keys: tuple[str, ...], found: list[Json]) -> None:
-        if keys and not any(key in keys for resource in found for key in _keys_of(resource["resourceType"])):
+        if keys and not _has_data(keys, found):
             self._gap(keys, Why.UNUSABLE, "only data of another kind came under this key")
         else:
             self.with_data.update(keys)
@@ -611,6 +614,17 @@ def _keys_of(kind: str) -> tuple[str, ...]:
     if kind in ORDER_TYPES:
         return ("medications",)
     return ("patient",) if kind == "Patient" else (EVENT_KEYS[kind],) if kind in EVENT_KEYS else ()
+
+
+def _has_data(keys: tuple[str, ...], found: Iterable[Json]) -> bool:
+    """Is any of these a resource for one of the keys?"""
+    return any(key in keys for resource in found for key in _keys_of(resource["resourceType"]))
+
+
+def _is_included(entry: Any) -> bool:
+    """Does an entry of a searchset only come beside a match (`_include`)?"""
+    search = entry.get("search") if isinstance(entry, dict) else None
+    return isinstance(search, dict) and search.get("mode") == "include"
 
 
 def is_error(outcome: Json) -> bool:

@@ -243,7 +243,7 @@ def check(case: Case) -> Iterator[Finding]:
             rules=("data/rule",),
         )
     yield from _not_seen(order, kidney, facts, knowledge)
-    yield from _unusable(order, kidney, facts, knowledge)
+    yield from _unusable(order, kidney, facts, knowledge, per_kg=table.per_kg)
 
 
 def _names_against_code(order: Order, knowledge: Knowledge) -> Iterator[Finding]:
@@ -378,9 +378,13 @@ def _unreadable(order: Order, facts: Facts, knowledge: Knowledge) -> Iterator[Fi
 _SHOWN = 12  # lines; a record of another shape altogether must not fill pages
 
 
-def _unusable(order: Order, kidney: Kidney, facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
-    """What was sent and not used: shown when the record might read otherwise with it."""
-    for analyte in _CALCULATED_FROM:
+def _unusable(order: Order, kidney: Kidney, facts: Facts, knowledge: Knowledge, *, per_kg: bool) -> Iterator[Finding]:
+    """What was sent and not used: shown when the record might read otherwise with it.
+
+    `per_kg`: the table asks for a clearance that may have been measured instead of computed.
+    """
+    in_its_place = ("creatinine-clearance",) if per_kg and kidney.lacking else ()
+    for analyte in (*_CALCULATED_FROM, *in_its_place):
         if kidney.dialysis and analyte != "weight":
             continue  # on dialysis no clearance is asked for
         newest = facts.newest(analyte)
@@ -392,7 +396,8 @@ def _unusable(order: Order, kidney: Kidney, facts: Facts, knowledge: Knowledge) 
         if isinstance(newest, Lab):  # what is known by its name alone says nothing that an older result could
             shown = [u for u in shown if u.kind != "uncoded" or u.on >= newest.on.isoformat()]
         if shown:
-            vital = analyte in ("creatinine", "weight")
+            another = analyte == "weight" and used and all(u.kind == "uncoded" for u in shown)  # a dry weight, say
+            vital = analyte in ("creatinine", "weight") and not another
             yield _finding(
                 knowledge,
                 order.chart,

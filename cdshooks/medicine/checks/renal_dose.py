@@ -367,7 +367,10 @@ def _verdict(case: _Judged, row: Band | DialysisRow, comparisons: tuple[Comparis
         summary=in_one_line(case.order.label, *(misfit + words for words in wordings)),
         because=(*base.because, *_edge(case)),
         expected="; ".join(f"{c.wording} ({case.named(c.phase)})" for c in comparisons),
-        proposals=case.proposals([(c.phase, choice) for c in comparisons for choice in c.choices]),
+        # on the dialysis that the order speaks of, and the record does not show, more might be far too much
+        proposals=()
+        if judging.too_little and case.kidney.dialysis_said
+        else case.proposals([(c.phase, choice) for c in comparisons for choice in c.choices]),
         citations=(*base.citations, *([case.knowledge.citation(note.cite)] if note else [])),
     )
     yield base

@@ -3,15 +3,20 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from cdshooks.medicine.case import Case, RenalCase
+from cdshooks.medicine.case import Case, RenalCase, record_gap
 from cdshooks.medicine.kidney import Kidney
 from cdshooks.medicine.rules.entries import Cite
-from cdshooks.model import Finding, Indicator, Lab, Phase, Why
+from cdshooks.medicine.rules.renal_dose import Band
+from cdshooks.model import Finding, Indicator, Intent, Lab, Phase, Why
 
 
 def check(case: Case) -> Iterator[Finding]:
     """Findings of topic renalFunction for an order whose dose depends on the kidneys."""
-    if case.renal is None or case.renal.kidney.dialysis:
+    if case.renal is None:
+        return
+    if case.renal.kidney.dialysis_said:
+        yield _dialysis_said(case, case.renal)
+    if case.renal.kidney.dialysis:
         return  # on dialysis no clearance is asked for, and creatinine swings with every session
     if not case.renal.kidney.clearance:
         yield from _not_computable(case, case.renal)
@@ -62,6 +67,35 @@ def _not_computable(case: Case, renal: RenalCase) -> Iterator[Finding]:
         *(f"{name}: {missing}." for name, missing in kidney.lacking),
         "The dose is not checked against the kidney function.",
         order_creatinine=any(name == "serum creatinine" for name, _ in absent),
+    )
+
+
+def _dialysis_said(case: Case, renal: RenalCase) -> Finding:
+    """The order speaks of a dialysis that the record does not show: what was made of it."""
+    kidney, rule = renal.kidney, case.knowledge.kidney.dialysis_said
+    gaps = [f"{key} {gap.why.value}" for key in ("conditions", "procedures") if (gap := record_gap(case.facts, key))]
+    record = f"dialysis could not be looked for ({' and '.join(gaps)})" if gaps else "no dialysis is on file"
+    if kidney.dialysis:
+        modality = kidney.dialysis.modality
+        kind = modality if modality == "haemodialysis" else f"{modality} dialysis"
+        judged, made = f"{kind} is assumed, as the order says so", f"The order is judged as on {kind}."
+        band = renal.table.band(kidney.clearance.rounded) if kidney.clearance and not renal.is_child else None
+        otherwise = (
+            f"Without dialysis, at CrCl {kidney.clearance}: {_in_words(band, case.order.intent)}." if band else ""
+        )
+    else:
+        judged = f"judged at CrCl {kidney.clearance}, but the order speaks of dialysis"
+        made = "At this clearance dialysis is unlikely: the order is judged without it."
+        otherwise = "On dialysis less is given, so nothing larger is suggested."
+    return _finding(
+        case,
+        renal,
+        rule.cite,
+        Indicator.INFO,
+        f"{judged}; {'the record was not seen' if gaps else 'none is on file'}",
+        f'The order says "{kidney.dialysis_said}"; {record}. {made} {otherwise}'.strip(),
+        "Make sure, and put the dialysis on the problem list if there is one.",
+        _clearance_line(kidney),
     )
 
 
@@ -133,13 +167,7 @@ def _may_read_too_high(case: Case, renal: RenalCase) -> Iterator[Finding]:
     cite, clearance = case.knowledge.kidney.doubtful.cite, kidney.clearance
     if below and clearance:
         edge = renal.table.band(clearance.rounded).at_least
-        phases = (intent.phase,) if intent.phase else (Phase.TREATMENT, Phase.MAINTENANCE)
-        lower = "; ".join(
-            f"{row[0].regimen.wording} ({phase.value})"
-            if (row := below.treatment if phase is Phase.TREATMENT else below.stable)
-            else "not recommended"
-            for phase in phases
-        )
+        lower = _in_words(below, intent)
         yield _finding(
             case,
             renal,
@@ -161,6 +189,13 @@ def _may_read_too_high(case: Case, renal: RenalCase) -> Iterator[Finding]:
             f"weight may hold fluid ({kidney.fluid})",
             "Oedema inflates the clearance and every mg/kg dose: use the dry weight.",
         )
+
+
+def _in_words(band: Band, intent: Intent) -> str:
+    """The first regimens of a band for the phase that holds, or for both."""
+    phases = (intent.phase,) if intent.phase else (Phase.TREATMENT, Phase.MAINTENANCE)
+    rows = [(phase, band.treatment if phase is Phase.TREATMENT else band.stable) for phase in phases]
+    return "; ".join(f"{row[0].regimen.wording} ({phase.value})" if row else "not recommended" for phase, row in rows)
 
 
 def _clearance_line(kidney: Kidney) -> str:

@@ -112,6 +112,15 @@ class Measured(Entry):
     cite: Cite
 
 
+class DialysisSaid(Entry):
+    """When an order's own words tell that the patient is dialysed, where the record does not."""
+
+    conditional: tuple[str, ...]  # a text with one of these words says what to do in case of dialysis
+    clearance_below: Decimal  # mL/min; from here on dialysis is unlikely
+    per_kg_below: Decimal  # the same in mL/min/kg
+    cite: Cite
+
+
 class KidneyRule(Entry):
     """mappings/kidney.yaml."""
 
@@ -131,3 +140,4 @@ class KidneyRule(Entry):
     doubtful: Doubtful
     prolonged_dialysis: tuple[str, ...]  # words for a kind that is judged as a continuous one
     dialysis_days: int
+    dialysis_said: DialysisSaid
