@@ -7,7 +7,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from functools import cached_property
 
 from cdshooks.medicine.course import Course, course_of
-from cdshooks.medicine.kidney import Kidney, assess
+from cdshooks.medicine.kidney import Clearance, Kidney, assess, child_per_kg
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.phase import phase_said
 from cdshooks.medicine.rules.dose import DoseRow, DoseRule, Formula, Known, Remark, When
@@ -139,6 +139,16 @@ class Case:
             lab_requests=tuple(lab_requests),
             withdraw=withdraw if order.draft else "",
         )
+
+    @property
+    def per_kg_of_child(self) -> Clearance | None:
+        """A child's clearance per kg of body weight; None for adults, and where it cannot be computed."""
+        weight, height = self.facts.newest("weight"), self.facts.newest("height")
+        if self.renal is None or not self.renal.is_child or self.renal.kidney.clearance is None:
+            return None
+        if isinstance(weight, Missing) or isinstance(height, Missing):
+            return None
+        return child_per_kg(self.renal.kidney.clearance, body_surface_area(height, weight), weight.value)
 
     @property
     def ordered_now(self) -> bool:
@@ -370,6 +380,8 @@ def _holds(when: When, about: _About) -> bool | tuple[str, Missing]:
     if when.routes and order.route not in when.routes:
         return False
     if when.forms and order.product.form not in when.forms:
+        return False
+    if when.against and order.indication not in when.against:
         return False
     if when.problems and not ({problem.concept for problem in facts.problems} | order.concepts) & set(when.problems):
         return False

@@ -12,6 +12,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from cdshooks.medicine.rules.kidney import CockcroftGault, KidneyRule, SchwartzK
 from cdshooks.model import Facts, Input, Lab, Missing, Results, Why
 
+_STANDARD_SURFACE = Decimal("1.73")  # m2, of the unit that the formula for children gives
 _MODALITIES = ("continuous", "peritoneal", "haemodialysis")  # the one that changes dosing most first
 
 
@@ -204,6 +205,16 @@ def schwartz(rule: KidneyRule, k: Decimal, height_cm: Decimal, creatinine: Decim
     capped = f", capped at {rule.schwartz.cap}" if raw > value else ""
     text = f"{k} x {_shown(height_cm)} cm / {_shown(creatinine, 3)} mg/dL = {_shown(raw)}{capped}"
     return Clearance(value, "mL/min/1.73 m2", "modified Schwartz", text, f"k {k}")
+
+
+def child_per_kg(clearance: Clearance, surface: Decimal, weight_kg: Decimal) -> Clearance:
+    """A child's clearance (mL/min/1.73 m2) brought back to the child's own body surface (m2), per kg of body weight."""
+    value = clearance.value * surface / _STANDARD_SURFACE / weight_kg
+    text = (
+        f"{_shown(clearance.value)} mL/min/1.73 m2 x {_shown(surface, 3)} m2 / {_STANDARD_SURFACE}"
+        f" / {_shown(weight_kg)} kg = {_shown(value, 2)} mL/min/kg"
+    )
+    return Clearance(value, "mL/min/kg", f"{clearance.formula}, per kg", text, clearance.by)
 
 
 def adjusted_weight(rule: KidneyRule, sex: str, weight_kg: Decimal, height_cm: Decimal) -> Decimal:

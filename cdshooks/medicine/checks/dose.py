@@ -223,24 +223,49 @@ def _unsettled(case: Case, dose: DoseCase) -> Iterator[Finding]:
     found = [(each, _comparisons(case, each.regimens, regimen)) for each in dose.known]
     every = [c for _, comparisons in found for c in comparisons]
     whole = all(comparisons for _, comparisons in found)  # every figure could be computed and compared
-    same = next((each for each, comparisons in found if any(c.fits for c in comparisons)), None)
+    fitting = [each for each, comparisons in found if any(c.fits for c in comparisons)]
+    same = next((each for each in fitting if _full_kidneys(case, each) is not False), next(iter(fitting), None))
+    at_least = [each for each, comparisons in found if any(not c.too_little for c in comparisons)]
+    reduced = next((each for each in at_least if _full_kidneys(case, each) is False), None)
     grade, summary = Indicator.INFO, ": the sources do not settle this dose"
     if same and _full_kidneys(case, same) is False:
-        here = case.renal.kidney.clearance if case.renal else None
-        grade, summary = Indicator.WARNING, f": fits {same.known.by}, but for full kidney function; here CrCl {here}"
+        grade, summary = Indicator.WARNING, f": fits {same.known.by}, but for full kidney function; here {_here(case)}"
+    elif same and (other := _far_above(case, dose, regimen)):
+        grade, summary = Indicator.WARNING, f": fits {same.known.by}, but is far above {other}"
     elif same:
         summary = f": fits {same.known.by}; the sources do not settle this dose"
     elif every and all(_far(case, c) for c in every):
         grade = min(Indicator.CRITICAL, _CAP[row.at_most]) if whole else Indicator.WARNING
         grade = Indicator.CRITICAL if any(_ten_times(case, dose, c) for c in every) else grade
         summary = f" is more than any source has: {_largest(every).expected.regimen.wording} at most"
+    elif reduced:
+        less = f"no less than {reduced.known.by} for full kidney function"
+        grade, summary = Indicator.WARNING, f" is in none of the sources, but {less}; here {_here(case)}"
     elif every:
         far_below = all(c.low <= 1 - case.knowledge.judgement.strong for c in every)
         sure = whole and all(_full_kidneys(case, each) for each in dose.known)
         grade = Indicator.WARNING if far_below and sure else Indicator.INFO
-        figures = dict.fromkeys(_words(each.regimens) for each, comparisons in found if comparisons)
+        figures = dict.fromkeys(c.expected.regimen.wording for c in every)
         summary = f" is in none of the sources: {' or '.join(figures)}"
+    if any(each.known.full_kidneys_from_per_kg for each in dose.known) and (per_kg := case.per_kg_of_child):
+        lines.append(f"{per_kg.formula}: {per_kg.arithmetic}.")
+    stop = row.stop_below
+    if stop and (per_kg := case.per_kg_of_child) and per_kg.rounded < stop.per_kg and grade < Indicator.CRITICAL:
+        below = f": CrCl {per_kg}; {stop.by} stops it below {stop.per_kg}"
+        base = _unsettled_finding(case, dose, Indicator.WARNING, below, *lines)
+        yield replace(base, citations=tuple(dict.fromkeys((*base.citations, case.knowledge.citation(stop.cite)))))
+        return
     yield _unsettled_finding(case, dose, grade, summary, *lines)
+
+
+def _far_above(case: Case, dose: DoseCase, ordered: Regimen) -> str:
+    """What a source has by a formula that holds the kidney function, where the order is far above it; else ""."""
+    for each in dose.known:
+        comparisons = _comparisons(case, each.regimens, ordered)
+        by_kidneys = each.known.formula is not None and "clearance" in each.known.formula.times
+        if by_kidneys and comparisons and all(_far(case, c) for c in comparisons):
+            return f"{_words(each.regimens)} ({each.known.by})"
+    return ""
 
 
 def _largest(comparisons: list[Comparison]) -> Comparison:
@@ -250,8 +275,16 @@ def _largest(comparisons: list[Comparison]) -> Comparison:
 
 def _full_kidneys(case: Case, each: KnownDose) -> bool | None:
     """Are the kidneys such as the figure asks for? None when that is not known, or the figure does not say."""
-    clearance, least = case.renal.kidney.clearance if case.renal else None, each.known.full_kidneys_from
-    return None if clearance is None or least is None else clearance.rounded >= least
+    clearance, known = case.renal.kidney.clearance if case.renal else None, each.known
+    asked = ((clearance, known.full_kidneys_from), (case.per_kg_of_child, known.full_kidneys_from_per_kg))
+    held = [found.rounded >= least for found, least in asked if found is not None and least is not None]
+    return all(held) if held else None
+
+
+def _here(case: Case) -> str:
+    """The kidney function that a figure was held against."""
+    per_kg = case.per_kg_of_child
+    return f"CrCl {case.renal.kidney.clearance if case.renal else None}{f' ({per_kg})' if per_kg else ''}"
 
 
 def _known_words(each: KnownDose) -> str:
@@ -292,6 +325,9 @@ def _judged(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
     if judging.fits or (_rising(case, dose) and not judging.too_much):
         if judging.fits:
             yield from _too_many_doses(case, dose, ordered)
+        if judging.fits and (other := _far_above(case, dose, ordered)):
+            summary = f": right by weight, but far above {other} for these kidneys"
+            yield _finding(case, dose, Indicator.WARNING, summary, *map(_known_words, dose.known))
         return
     second = nearest(_comparisons(case, (dose.second,), ordered)) if dose.second else judging
     between = (judging.too_little and not second.too_little) or (judging.too_much and not second.too_much)
