@@ -379,16 +379,24 @@ def _by_specialist(case: _Judged, row: Band | DialysisRow, judging: Comparison, 
 
 
 def _variant(case: _Judged, row: Band | DialysisRow, variant: Variant) -> Finding:
-    """The label has no dose, a guideline has one for this form: information when it is kept, else a warning."""
+    """The label has no dose, a guideline has one for this form: information when it is kept, else a warning.
+
+    Far above the only figure that any source has: critical.
+    """
     regimen = case.order.regimen
     comparisons = _comparisons(case, regimen, variant) if isinstance(regimen, Regimen) else ()
-    words = case.expected(variant)
+    words, limit = case.expected(variant), 1 + case.knowledge.judgement.strong
+    far = bool(comparisons) and all(c.too_much and c.high >= limit for c in comparisons)
+    misfit = Indicator.CRITICAL if far else Indicator.WARNING
     base = case.finding(
         row,
-        Indicator.INFO if any(c.fits for c in comparisons) else Indicator.WARNING,
-        f": no label dose {case.state}; guideline for the {case.order.product.form}: {words}",
+        Indicator.INFO if any(c.fits for c in comparisons) else misfit,
+        f" is too much: the guideline for the {case.order.product.form} {case.state} has {words}"
+        if far
+        else f": no label dose {case.state}; guideline for the {case.order.product.form}: {words}",
         row.not_recommended,
         f"The guideline's regimen for the oral {case.order.product.form}: {words}.",
+        *(_lines(case, comparisons) if far else ()),
     )
     return replace(base, citations=(case.knowledge.citation(variant.cite), *base.citations), expected=words)
 
