@@ -438,6 +438,7 @@ class Order:
     draft: bool  # False: already active (patient-view, medication-verify)
     route_assumed: bool = False  # no route given: the product's usual one
     indication: str = "cmv"
+    unknown_reason: str = ""  # a reason in codes alone that no file here knows, where the dose hangs on the disease
     concepts: frozenset[str] = frozenset()  # what its reasons mean
     said: tuple[str, ...] = ()  # its free text: reasons, dosage text, notes
     starts: date | None = None
