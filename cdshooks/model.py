@@ -679,6 +679,9 @@ class Facts:
     problem_gaps: Mapping[str, Missing | None]
     incomplete: frozenset[str]
     unused: tuple[Unused, ...]
+    born_by: date | None = (
+        None  # the last day on which the patient may have been born, where only year or month is known
+    )
     medicines: Mapping[str, str] = field(default_factory=dict)  # systemic drugs drafted or running: key -> their name
     on_hold: Mapping[str, str] = field(default_factory=dict)  # the same of drugs whose order is on hold
     medicines_gap: Missing | None = None  # why the medication list is not known
@@ -718,10 +721,19 @@ class Facts:
     @property
     def age(self) -> int | None:
         """Completed years; a birthday counts from its day on. None without a date of birth."""
+        return None if isinstance(self.born, Missing) else self._age_of(self.born)
+
+    @property
+    def ages(self) -> tuple[int, ...]:
+        """Every age that the patient may have, the oldest first: one, but where only year or month of birth is known."""
         if isinstance(self.born, Missing):
-            return None
-        before_birthday = (self.today.month, self.today.day) < (self.born.month, self.born.day)
-        return self.today.year - self.born.year - before_birthday
+            return ()
+        youngest = self._age_of(self.born_by or self.born)
+        return tuple(range(self._age_of(self.born), youngest - 1, -1))
+
+    def _age_of(self, born: date) -> int:
+        before_birthday = (self.today.month, self.today.day) < (born.month, born.day)
+        return self.today.year - born.year - before_birthday
 
     def is_younger_than(self, years: int) -> bool:
         """Is the patient known to be younger?"""

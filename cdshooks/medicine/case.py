@@ -79,6 +79,12 @@ class DoseCase:
         return self.row.formula is not None and "clearance" in self.row.formula.times
 
     @property
+    def weight_decides(self) -> bool:
+        """Does a row of the rule ask for the body weight, or the dose hang on it?"""
+        whens = [row.when for row in self.rule.rows]
+        return self.by_weight or any((when.kg_at_least, when.kg_below) != (None, None) for when in whens)
+
+    @property
     def by_weight(self) -> bool:
         """Does the dose hang on the body weight?"""
         when = self.row.when
@@ -286,7 +292,7 @@ def _dose_case(about: _About, renal: RenalCase | None) -> DoseCase | None:
                 found = replace(found, readings=tuple([r for r in below if _holds(r.when, about) is True][:1]))
             known = (each for each in row.known if _applies(each.when, about) is True)
             found = replace(found, known=tuple(_known_dose(each, renal, about.facts) for each in known))
-            return _with_expected(found, renal, about.facts)
+            return _with_expected(found, renal, about)
     return None
 
 
@@ -420,9 +426,9 @@ def _of_weight(when: When, kg: Decimal) -> bool:
     return (when.kg_at_least is None or kg >= when.kg_at_least) and (when.kg_below is None or kg < when.kg_below)
 
 
-def _with_expected(case: DoseCase, renal: RenalCase | None, facts: Facts) -> DoseCase:
+def _with_expected(case: DoseCase, renal: RenalCase | None, about: _About) -> DoseCase:
     """The case with the regimen that its formula gives, or with what the formula lacks."""
-    formula, every = case.row.formula, case.row.every
+    formula, every, facts = case.row.formula, case.row.every, about.facts
     if formula is None or every is None:
         return case
     if case.by_clearance and renal and renal.kidney.dialysis:
@@ -435,7 +441,28 @@ def _with_expected(case: DoseCase, renal: RenalCase | None, facts: Facts) -> Dos
         by_second = replace(renal, kidney=replace(renal.kidney, clearance=renal.kidney.second))
         computed = _computed(formula, every, by_second, facts)
         other = computed.regimen if isinstance(computed, _Computed) else None
-    return replace(case, expected=(made.regimen,), arithmetic=made.arithmetic, inputs=made.inputs, second=other)
+    regimen, arithmetic = made.regimen, made.arithmetic
+    if tablets := _in_tablets(made.raw, about):
+        regimen = TableRegimen(dose=(tablets, "mg"), every=every)
+        arithmetic = f"{arithmetic}; whole tablets: {tablets.normalize():f} mg"
+    return replace(case, expected=(regimen,), arithmetic=arithmetic, inputs=made.inputs, second=other)
+
+
+def _in_tablets(raw_mg: Decimal, about: _About) -> Decimal | None:
+    """What whole tablets of the order give for a computed dose, where they may be used for it; else None."""
+    product = about.order.product
+    if product.form != "tablet" or product.strength_mg is None:
+        return None
+    spans = [
+        span
+        for rule in about.knowledge.safety
+        if rule.drug == product.drug
+        if rule.forms and about.order.route in rule.forms.routes
+        for span in rule.forms.tablet_when
+    ]
+    if not any(span.from_mg <= raw_mg <= span.to_mg for span in spans):
+        return None
+    return (raw_mg / product.strength_mg).quantize(Decimal(1), rounding=ROUND_HALF_UP) * product.strength_mg
 
 
 @dataclass(frozen=True, slots=True)
@@ -443,6 +470,7 @@ class _Computed:
     """What a formula gives, with its arithmetic and what it was computed from."""
 
     regimen: TableRegimen
+    raw: Decimal  # mg, at most what the formula allows, not rounded
     arithmetic: str
     inputs: tuple[Input, ...]
 
@@ -469,6 +497,7 @@ def _computed(
     given = f", given as {dose.normalize():f} mg" if dose != raw else ""
     return _Computed(
         regimen=TableRegimen(dose=(dose, "mg"), every=every),
+        raw=raw if formula.most_mg is None else min(raw, formula.most_mg),
         arithmetic=f"{words} = {raw:.1f} mg{given}",
         inputs=tuple(factor.input for factor in factors if factor.input),
     )

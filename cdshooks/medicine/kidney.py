@@ -79,11 +79,10 @@ def assess(facts: Facts, rule: KidneyRule, adults_from_years: int, *, per_kg: bo
     if age is not None and age >= rule.cockcroft_gault.age_from:  # there the formula ends
         born = Missing(Why.UNUSABLE, f"it gives an age of {age} years")
     child = facts.is_younger_than(adults_from_years)
-    needed: list[tuple[str, object]] = [
-        ("serum creatinine", creatinine),
-        ("date of birth", born),
-        ("sex", facts.sex),
-    ]
+    rows = k_rows(rule, facts) if child else ()
+    needed: list[tuple[str, object]] = [("serum creatinine", creatinine), ("date of birth", born)]
+    if not child or len(k_rows(rule, facts, of_any_age=False)) > 1:
+        needed.append(("sex", facts.sex))
     if child or not per_kg:
         needed.append(("height", height) if child else ("weight", weight))
     lacking = tuple((name, value) for name, value in needed if isinstance(value, Missing))
@@ -91,14 +90,18 @@ def assess(facts: Facts, rule: KidneyRule, adults_from_years: int, *, per_kg: bo
     second_because = ""
     bmi = _bmi(weight, height) if not child and not per_kg else None
     measured = _measured(facts, rule, weight) if per_kg and not child else None
-    if not lacking and isinstance(creatinine, Lab) and age is not None and isinstance(facts.sex, str):
-        if child and isinstance(height, Lab):
-            row = k_of(rule, age, facts.sex, {problem.concept for problem in facts.problems})
-            clearance = schwartz(rule, row.k, height.value, creatinine.value)
-            if row.or_k is not None:
-                second = schwartz(rule, row.or_k, height.value, creatinine.value)
-                second_because = row.because
-        elif per_kg:
+    if child and not lacking and isinstance(creatinine, Lab) and isinstance(height, Lab):
+        row = rows[0]
+        clearance = schwartz(rule, row.k, height.value, creatinine.value)
+        if len(rows) > 1:
+            second = schwartz(rule, rows[-1].k, height.value, creatinine.value)
+            ages = f"{facts.ages[-1]} or {facts.ages[0]}"
+            second_because = f"of the date of birth only year or month is known (an age of {ages}), and k depends on it"
+        elif row.or_k is not None:
+            second = schwartz(rule, row.or_k, height.value, creatinine.value)
+            second_because = row.because
+    if not child and not lacking and isinstance(creatinine, Lab) and age is not None and isinstance(facts.sex, str):
+        if per_kg:
             clearance = cockcroft_gault_per_kg(rule, age, facts.sex, creatinine.value)
         elif isinstance(weight, Lab):
             clearance = cockcroft_gault(rule, age, facts.sex, weight.value, creatinine.value, "actual weight")
@@ -196,6 +199,23 @@ def k_of(rule: KidneyRule, age: int, sex: str, present: set[str]) -> SchwartzK:
         for row in rule.schwartz.k
         if age < row.below_years and row.sex in ("any", sex) and (not row.problems or present & set(row.problems))
     )
+
+
+def measured_days(rule: KidneyRule, facts: Facts) -> int:
+    """How many days a weight (and a child's height) stands for today, at the age of the patient."""
+    return next((row.days for row in rule.growth_days if facts.is_younger_than(row.below_years)), rule.weight_days)
+
+
+def k_rows(rule: KidneyRule, facts: Facts, *, of_any_age: bool = True) -> tuple[SchwartzK, ...]:
+    """The rows of the k table that a child may belong to, the smallest k first: more than one k where it is not known.
+
+    By each sex where none is on record, and by each age where only year or month of birth is known (`of_any_age`).
+    """
+    sexes = (facts.sex,) if isinstance(facts.sex, str) else ("female", "male")
+    ages = facts.ages if of_any_age else facts.ages[:1]
+    present = {problem.concept for problem in facts.problems}
+    found = {(row.k, row.or_k): row for age in ages for sex in sexes for row in [k_of(rule, age, sex, present)]}
+    return tuple(sorted(found.values(), key=lambda row: row.k))
 
 
 def schwartz(rule: KidneyRule, k: Decimal, height_cm: Decimal, creatinine: Decimal) -> Clearance:

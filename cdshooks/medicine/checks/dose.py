@@ -11,6 +11,7 @@ from math import ceil
 
 from cdshooks.medicine.case import Case, DoseCase, KnownDose, RemarkCase, earlier_doses, medicines_gap
 from cdshooks.medicine.compare import TENFOLD, Comparison, Slip, compare, in_table_unit, likely_slip, nearest
+from cdshooks.medicine.kidney import measured_days
 from cdshooks.medicine.phase import says
 from cdshooks.medicine.propose import proposal
 from cdshooks.medicine.rules.dose import DoseRow, Elsewhere
@@ -190,6 +191,9 @@ def _remark(case: Case, found: RemarkCase, topic: str, indicator: Indicator, sum
 
 def _weigh_again(case: Case, dose: DoseCase) -> Iterator[Finding]:
     weight, limit = case.facts.newest("weight"), dose.row.weigh_every_days
+    adult = not case.facts.is_younger_than(case.knowledge.kidney.adults_from_years)
+    if limit is None and case.renal is None and not adult and dose.weight_decides:
+        limit = measured_days(case.knowledge.kidney, case.facts)
     if limit is not None and isinstance(weight, Lab) and (days := (case.facts.today - weight.on).days) > limit:
         summary = f": the weight is {days} days old, weigh again"
         because = (
@@ -396,7 +400,8 @@ def _by_either(case: Case, dose: DoseCase, second: TableRegimen) -> Finding:
     other = f"{_words((second,))} ({by_second.by if by_second else ''})"
     lines = [_sentence(f"{kidney.second_because if kidney else ''}: {one}, or {other}")]
     lines += [f"{by_second.arithmetic}."] if by_second else []
-    found = _finding(case, dose, Indicator.INFO, f": {one} or {other}, sources disagree", *lines, topic="dose")
+    why = "the age is not known exactly" if case.facts.born_by else "sources disagree"
+    found = _finding(case, dose, Indicator.INFO, f": {one} or {other}, {why}", *lines, topic="dose")
     return replace(found, expected=f"{one}; {other}")
 
 
