@@ -268,7 +268,7 @@ def _far_above(case: Case, dose: DoseCase, ordered: Regimen) -> str:
         comparisons = _comparisons(case, each.regimens, ordered)
         by_kidneys = each.known.formula is not None and "clearance" in each.known.formula.times
         if by_kidneys and comparisons and all(_far(case, c) for c in comparisons):
-            return f"{_words(each.regimens)} ({each.known.by})"
+            return f"{_words(each.regimens)}, by a formula with the kidney function"
     return ""
 
 
@@ -330,7 +330,7 @@ def _judged(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
         if judging.fits:
             yield from _too_many_doses(case, dose, ordered)
         if judging.fits and (other := _far_above(case, dose, ordered)):
-            summary = f": right by weight, but far above {other} for these kidneys"
+            summary = f": right by weight, but far above {other}"
             yield _finding(case, dose, Indicator.WARNING, summary, *map(_known_words, dose.known))
         return
     second = nearest(_comparisons(case, (dose.second,), ordered)) if dose.second else judging

@@ -36,6 +36,8 @@ def check(case: Case) -> Iterator[Finding]:
     phase, response = case.order.intent.phase, case.knowledge.response
     if phase is None and case.order.product.drug in set(response.preventive_drugs) - set(response.treatment_drugs):
         phase = Phase.PROPHYLAXIS  # it has no other purpose
+    if phase is None and (length := _length(case)) and length.most is not None:
+        phase = Phase.TREATMENT  # the disease has a course of its own, and no other
     if phase is None or case.order.indication != "cmv":
         return
     therapy = tuple(t for t in therapies(case.facts, case.knowledge) if _goes_on_from(t, case))
