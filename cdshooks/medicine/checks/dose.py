@@ -221,6 +221,14 @@ def _unsettled(case: Case, dose: DoseCase) -> Iterator[Finding]:
     """
     row, regimen = dose.row, case.order.regimen
     lines = [row.unsettled, *(_known_words(each) for each in dose.known)]
+    per_kg = case.per_kg_of_child
+    if per_kg and any(each.known.full_kidneys_from_per_kg for each in dose.known):
+        lines.append(f"{per_kg.formula}: {per_kg.arithmetic}.")
+    if (stop := row.stop_below) and per_kg and per_kg.rounded < stop.per_kg:
+        below = f": CrCl {per_kg}; {stop.by} stops it below {stop.per_kg}"
+        found = _unsettled_finding(case, dose, Indicator.WARNING, below, *lines)
+        yield replace(found, citations=tuple(dict.fromkeys((*found.citations, case.knowledge.citation(stop.cite)))))
+        return
     if not isinstance(regimen, Regimen):
         yield _unsettled_finding(case, dose, Indicator.INFO, ": the sources do not settle this dose", *lines)
         return
@@ -231,17 +239,20 @@ def _unsettled(case: Case, dose: DoseCase) -> Iterator[Finding]:
     same = next((each for each in fitting if _full_kidneys(case, each) is not False), next(iter(fitting), None))
     at_least = [each for each, comparisons in found if any(not c.too_little for c in comparisons)]
     reduced = next((each for each in at_least if _full_kidneys(case, each) is False), None)
+    beyond = _far_above(case, dose, regimen)
     grade, summary = Indicator.INFO, ": the sources do not settle this dose"
     if same and _full_kidneys(case, same) is False:
         grade, summary = Indicator.WARNING, f": fits {same.known.by}, but for full kidney function; here {_here(case)}"
-    elif same and (other := _far_above(case, dose, regimen)):
-        grade, summary = Indicator.WARNING, f": fits {same.known.by}, but is far above {other}"
+    elif same and beyond:
+        grade, summary = Indicator.WARNING, f": fits {same.known.by}, but is far above {beyond}"
     elif same:
         summary = f": fits {same.known.by}; the sources do not settle this dose"
     elif every and all(_far(case, c) for c in every):
         grade = min(Indicator.CRITICAL, _CAP[row.at_most]) if whole else Indicator.WARNING
         grade = Indicator.CRITICAL if any(_ten_times(case, dose, c) for c in every) else grade
         summary = f" is more than any source has: {_largest(every).expected.regimen.wording} at most"
+    elif beyond:
+        grade, summary = Indicator.WARNING, f" is far above {beyond}"
     elif reduced:
         less = f"no less than {reduced.known.by} for full kidney function"
         grade, summary = Indicator.WARNING, f" is in none of the sources, but {less}; here {_here(case)}"
@@ -251,24 +262,19 @@ def _unsettled(case: Case, dose: DoseCase) -> Iterator[Finding]:
         grade = Indicator.WARNING if far_below and sure else Indicator.INFO
         figures = dict.fromkeys(c.expected.regimen.wording for c in every)
         summary = f" is in none of the sources: {' or '.join(figures)}"
-    if any(each.known.full_kidneys_from_per_kg for each in dose.known) and (per_kg := case.per_kg_of_child):
-        lines.append(f"{per_kg.formula}: {per_kg.arithmetic}.")
-    stop = row.stop_below
-    if stop and (per_kg := case.per_kg_of_child) and per_kg.rounded < stop.per_kg and grade < Indicator.CRITICAL:
-        below = f": CrCl {per_kg}; {stop.by} stops it below {stop.per_kg}"
-        base = _unsettled_finding(case, dose, Indicator.WARNING, below, *lines)
-        yield replace(base, citations=tuple(dict.fromkeys((*base.citations, case.knowledge.citation(stop.cite)))))
-        return
     yield _unsettled_finding(case, dose, grade, summary, *lines)
 
 
 def _far_above(case: Case, dose: DoseCase, ordered: Regimen) -> str:
-    """What a source has by a formula that holds the kidney function, where the order is far above it; else ""."""
-    for each in dose.known:
+    """What a source has by a formula that holds the kidney function, where the order is far above it; else "".
+
+    It outranks a figure that does not. With the phase unknown the formula may be one of another phase.
+    """
+    for each in dose.known if case.order.intent.phase or not dose.row.unsettled else ():
         comparisons = _comparisons(case, each.regimens, ordered)
         by_kidneys = each.known.formula is not None and "clearance" in each.known.formula.times
         if by_kidneys and comparisons and all(_far(case, c) for c in comparisons):
-            return f"{_words(each.regimens)}, by a formula with the kidney function"
+            return f"{_words(each.regimens)}, by a formula for these kidneys"
     return ""
 
 
