@@ -439,6 +439,7 @@ class Order:
     draft: bool  # False: already active (patient-view, medication-verify)
     route_assumed: bool = False  # no route given: the product's usual one
     indication: str = "cmv"
+    unknown_reason: str = ""  # a reason in codes alone that no file here knows, where the dose hangs on the disease
     concepts: frozenset[str] = frozenset()  # what its reasons mean
     dialysis: tuple[str, str] = ("", "")  # the kind of dialysis that it speaks of, and in which words
     said: tuple[str, ...] = ()  # its free text: reasons, dosage text, notes
@@ -683,6 +684,9 @@ class Facts:
     problem_gaps: Mapping[str, Missing | None]
     incomplete: frozenset[str]
     unused: tuple[Unused, ...]
+    born_by: date | None = (
+        None  # the last day on which the patient may have been born, where only year or month is known
+    )
     medicines: Mapping[str, str] = field(default_factory=dict)  # systemic drugs drafted or running: key -> their name
     on_hold: Mapping[str, str] = field(default_factory=dict)  # the same of drugs whose order is on hold
     medicines_gap: Missing | None = None  # why the medication list is not known
@@ -722,10 +726,19 @@ class Facts:
     @property
     def age(self) -> int | None:
         """Completed years; a birthday counts from its day on. None without a date of birth."""
+        return None if isinstance(self.born, Missing) else self._age_of(self.born)
+
+    @property
+    def ages(self) -> tuple[int, ...]:
+        """Every age that the patient may have, the oldest first: more than one if only year or month is known."""
         if isinstance(self.born, Missing):
-            return None
-        before_birthday = (self.today.month, self.today.day) < (self.born.month, self.born.day)
-        return self.today.year - self.born.year - before_birthday
+            return ()
+        youngest = self._age_of(self.born_by or self.born)
+        return tuple(range(self._age_of(self.born), youngest - 1, -1))
+
+    def _age_of(self, born: date) -> int:
+        before_birthday = (self.today.month, self.today.day) < (born.month, born.day)
+        return self.today.year - born.year - before_birthday
 
     def is_younger_than(self, years: int) -> bool:
         """Is the patient known to be younger?"""

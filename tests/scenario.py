@@ -513,13 +513,13 @@ def _subject(entry: Mapping[str, Any]) -> str:
 def _concept(entry: Mapping[str, Any]) -> Json:
     found: Json = {}
     codings = [
-        {"system": system, "code": str(entry[key]), "display": entry["name"]}
+        {"system": system, "code": str(entry[key])} | ({"display": entry["name"]} if "name" in entry else {})
         for key, system in (("icd10", _ICD10), ("snomed", _SNOMED), ("rxnorm", _RXNORM))
         if key in entry
     ]
     if codings:
         found["coding"] = codings
-    return found | {"text": entry["name"]}
+    return found | ({"text": entry["name"]} if "name" in entry else {})  # a code may come without words
 
 
 def _state(code: str, system: str, release: str) -> Any:

@@ -9,7 +9,7 @@ from math import prod
 
 from cdshooks.medicine.course import Course, course_of
 from cdshooks.medicine.dosage.wording import plain
-from cdshooks.medicine.kidney import Kidney, assess
+from cdshooks.medicine.kidney import Clearance, Kidney, assess, child_per_kg
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.phase import phase_said
 from cdshooks.medicine.rules.dose import DoseRow, DoseRule, Formula, Known, Remark, When
@@ -83,6 +83,12 @@ class DoseCase:
         return self.row.formula is not None and "clearance" in self.row.formula.times
 
     @property
+    def weight_decides(self) -> bool:
+        """Does a row of the rule ask for the body weight, or the dose hang on it?"""
+        whens = [row.when for row in self.rule.rows]
+        return self.by_weight or any((when.kg_at_least, when.kg_below) != (None, None) for when in whens)
+
+    @property
     def by_weight(self) -> bool:
         """Does the dose hang on the body weight?"""
         when = self.row.when
@@ -152,6 +158,16 @@ class Case:
             lab_requests=tuple(lab_requests),
             withdraw=withdraw if order.draft else "",
         )
+
+    @property
+    def per_kg_of_child(self) -> Clearance | None:
+        """A child's clearance per kg of body weight; None for adults, and where it cannot be computed."""
+        weight, height = self.facts.newest("weight"), self.facts.newest("height")
+        if self.renal is None or not self.renal.is_child or self.renal.kidney.clearance is None:
+            return None
+        if isinstance(weight, Missing) or isinstance(height, Missing):
+            return None
+        return child_per_kg(self.renal.kidney.clearance, body_surface_area(height, weight), weight.value)
 
     @property
     def ordered_now(self) -> bool:
@@ -298,7 +314,7 @@ def _dose_case(about: _About, renal: RenalCase | None) -> DoseCase | None:
                 found = replace(found, readings=tuple([r for r in below if _holds(r.when, about) is True][:1]))
             known = (each for each in row.known if _applies(each.when, about) is True)
             found = replace(found, known=tuple(_known_dose(each, renal, about.facts) for each in known))
-            return _with_expected(found, renal, about.facts)
+            return _with_expected(found, renal, about)
     return None
 
 
@@ -393,6 +409,8 @@ def _holds(when: When, about: _About) -> bool | tuple[str, Missing]:
         return False
     if when.forms and order.product.form not in when.forms:
         return False
+    if when.against and order.indication not in when.against:
+        return False
     if when.problems and not ({problem.concept for problem in facts.problems} | order.concepts) & set(when.problems):
         return False
     if when.phases and order.intent.phase not in (None, *when.phases):
@@ -430,9 +448,9 @@ def _of_weight(when: When, kg: Decimal) -> bool:
     return (when.kg_at_least is None or kg >= when.kg_at_least) and (when.kg_below is None or kg < when.kg_below)
 
 
-def _with_expected(case: DoseCase, renal: RenalCase | None, facts: Facts) -> DoseCase:
+def _with_expected(case: DoseCase, renal: RenalCase | None, about: _About) -> DoseCase:
     """The case with the regimen that its formula gives, or with what the formula lacks."""
-    formula, every = case.row.formula, case.row.every
+    formula, every, facts = case.row.formula, case.row.every, about.facts
     if formula is None or every is None:
         return case
     if case.by_clearance and renal and renal.kidney.dialysis:
@@ -445,8 +463,29 @@ def _with_expected(case: DoseCase, renal: RenalCase | None, facts: Facts) -> Dos
         by_second = replace(renal, kidney=replace(renal.kidney, clearance=renal.kidney.second))
         other = _computed(formula, every, by_second, facts)
         if isinstance(other, _Computed) and other.regimen != made.regimen:
-            return replace(case, second=other.regimen, second_arithmetic=other.arithmetic)
+            case = replace(case, second=other.regimen, second_arithmetic=other.arithmetic)
+    if tablets := _in_tablets(made.raw, about):
+        regimen = TableRegimen(dose=(tablets, "mg"), every=every)
+        whole = f"{made.arithmetic}; whole tablets: {plain(tablets)} mg"
+        case = replace(case, expected=(regimen,), arithmetic=whole)
     return case
+
+
+def _in_tablets(raw_mg: Decimal, about: _About) -> Decimal | None:
+    """What whole tablets of the order give for a computed dose, where they may be used for it; else None."""
+    product = about.order.product
+    if product.form != "tablet" or product.strength_mg is None:
+        return None
+    spans = [
+        span
+        for rule in about.knowledge.safety
+        if rule.drug == product.drug
+        if rule.forms and about.order.route in rule.forms.routes
+        for span in rule.forms.tablet_when
+    ]
+    if not any(span.from_mg <= raw_mg <= span.to_mg for span in spans):
+        return None
+    return (raw_mg / product.strength_mg).quantize(Decimal(1), rounding=ROUND_HALF_UP) * product.strength_mg
 
 
 @dataclass(frozen=True, slots=True)
@@ -454,6 +493,7 @@ class _Computed:
     """What a formula gives, with its arithmetic and what it was computed from."""
 
     regimen: TableRegimen
+    raw: Decimal  # mg, at most what the formula allows, not rounded
     arithmetic: str
     inputs: tuple[Input, ...]
 
@@ -477,6 +517,7 @@ def _computed(
         raw *= factor.value
     return _Computed(
         regimen=TableRegimen(dose=(_limited(raw, formula), "mg"), every=every),
+        raw=raw if formula.most_mg is None else min(raw, formula.most_mg),
         arithmetic=_arithmetic(formula, factors, raw),
         inputs=tuple(factor.input for factor in factors if factor.input),
     )

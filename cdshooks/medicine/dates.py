@@ -1,6 +1,7 @@
 """FHIR date texts as calendar dates of the site."""
 
 import re
+from calendar import monthrange
 from datetime import date, datetime, tzinfo
 
 _PARTIAL = re.compile(r"(\d{4})(?:-(\d{2}))?")
@@ -30,6 +31,13 @@ def day_of(text: str, zone: tzinfo) -> date | None:
         return date.fromisoformat(text)
     except ValueError:
         return None
+
+
+def last_day_of(text: str, first: date) -> date:
+    """The last day of the year or month that a partial date with this `first` day names."""
+    if len(text) == len("2026"):
+        return first.replace(month=12, day=31)
+    return first.replace(day=monthrange(first.year, first.month)[1])
 
 
 def is_partial(text: str) -> bool:

@@ -8,7 +8,7 @@ from datetime import date, timedelta, tzinfo
 from functools import lru_cache, partial
 
 from cdshooks.medicine.codes import Analyte, Codes, Meaning
-from cdshooks.medicine.dates import day_of, is_partial
+from cdshooks.medicine.dates import day_of, is_partial, last_day_of
 from cdshooks.medicine.genotype_results import read_genotypes
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.orders import (
@@ -114,7 +114,7 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, *, 
     unused += _of_strangers(drafts, chart.patient_id, "the drafts")
     unused += _defects([*drafts, *others], chart.patient_id)
     no_numbers: list[ChartObservation] = []
-    born, sex = _person(chart.patient, today, zone, unused)
+    born, sex = _person(chart.patient, knowledge, today, zone, unused)
     adult = _is_adult(born, knowledge, today)
     results, words = _results(chart, knowledge, today, zone, unused, no_numbers, adult=adult)
     sent = frozenset(observation.ref for observation in no_numbers)
@@ -134,6 +134,7 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, *, 
     prescriptions = tuple(_prescriptions([*in_call, *on_list], chart.patient_id, knowledge, zone))
     return facts(
         born=born,
+        born_by=_born_by(chart.patient, born, today),
         sex=sex,
         orders=tuple(_with_intent(order, assumed) for order in judged),
         results=results,
@@ -287,7 +288,7 @@ def _not_for_cmv(chart: Chart, knowledge: Knowledge, zone: tzinfo) -> Iterable[t
 
 
 def _person(
-    patient: ChartPatient | Missing, today: date, zone: tzinfo, unused: list[Unused]
+    patient: ChartPatient | Missing, knowledge: Knowledge, today: date, zone: tzinfo, unused: list[Unused]
 ) -> tuple[date | Missing, str | Missing]:
     if isinstance(patient, Missing):
         return patient, patient
@@ -301,11 +302,13 @@ def _person(
         born = day
         if is_partial(patient.birth_date):
             precision = "year" if len(patient.birth_date) == len("2026") else "month"
+            child = not _is_adult(last_day_of(patient.birth_date, day), knowledge, today)
+            kidneys = ", for a child's kidney function the one that gives the lower dose" if child else ""
             unused.append(
                 Unused(
                     patient.ref,
                     "the date of birth",
-                    f"is known to the {precision} only; the older age is used",
+                    f"is known to the {precision} only; the older age is used{kidneys}",
                     "imprecise",
                 )
             )
@@ -314,6 +317,13 @@ def _person(
     if patient.gender:
         return born, Missing(Why.UNUSABLE, f'given as "{short(patient.gender, 20)}"')
     return born, Missing(Why.NONE_ON_FILE)
+
+
+def _born_by(patient: ChartPatient | Missing, born: date | Missing, today: date) -> date | None:
+    """The last day on which the patient may have been born; None where the day is known, or nothing is."""
+    if isinstance(patient, Missing) or isinstance(born, Missing) or not is_partial(patient.birth_date):
+        return None
+    return min(last_day_of(patient.birth_date, born), today)
 
 
 def _is_adult(born: date | Missing, knowledge: Knowledge, today: date) -> bool:

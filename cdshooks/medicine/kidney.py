@@ -13,6 +13,7 @@ from cdshooks.medicine.rules.kidney import CockcroftGault, KidneyRule, SchwartzK
 from cdshooks.model import Facts, Input, Lab, Missing, Order, Results, Why
 
 DIALYSIS_KINDS = ("unspecified", "haemodialysis", "peritoneal", "continuous")  # the one that changes dosing most last
+_STANDARD_SURFACE = Decimal("1.73")  # m2, of the unit that the formula for children gives
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +83,10 @@ def assess(
     if age is not None and age >= rule.cockcroft_gault.age_from:  # there the formula ends
         born = Missing(Why.UNUSABLE, f"it gives an age of {age} years")
     child = facts.is_younger_than(adults_from_years)
-    needed: list[tuple[str, object]] = [
-        ("serum creatinine", creatinine),
-        ("date of birth", born),
-        ("sex", facts.sex),
-    ]
+    rows = k_rows(rule, facts) if child else ()
+    needed: list[tuple[str, object]] = [("serum creatinine", creatinine), ("date of birth", born)]
+    if not child or len(k_rows(rule, facts, of_any_age=False)) > 1:
+        needed.append(("sex", facts.sex))
     if child or not per_kg:
         needed.append(("height", height) if child else ("weight", weight))
     lacking = tuple((name, value) for name, value in needed if isinstance(value, Missing))
@@ -94,15 +94,19 @@ def assess(
     second_because = age_note = ""
     bmi = _bmi(weight, height) if not child and not per_kg else None
     measured = _measured(facts, rule, weight) if per_kg and not child else None
-    if not lacking and isinstance(creatinine, Lab) and age is not None and isinstance(facts.sex, str):
-        if child and isinstance(height, Lab):
-            row = k_of(rule, age, facts.sex, {problem.concept for problem in facts.problems})
-            clearance = schwartz(rule, row.k, height.value, creatinine.value)
-            age_note = " ".join(filter(None, (row.remark, rule.schwartz.remark)))
-            if row.or_k is not None:
-                second = schwartz(rule, row.or_k, height.value, creatinine.value)
-                second_because = row.because
-        elif per_kg:
+    if child and not lacking and isinstance(creatinine, Lab) and isinstance(height, Lab):
+        row = rows[0]
+        age_note = " ".join(filter(None, (row.remark, rule.schwartz.remark)))
+        clearance = schwartz(rule, row.k, height.value, creatinine.value)
+        if len(rows) > 1:
+            second = schwartz(rule, rows[-1].k, height.value, creatinine.value)
+            ages = f"{facts.ages[-1]} or {facts.ages[0]}"
+            second_because = f"of the date of birth only year or month is known (an age of {ages}), and k depends on it"
+        elif row.or_k is not None:
+            second = schwartz(rule, row.or_k, height.value, creatinine.value)
+            second_because = row.because
+    if not child and not lacking and isinstance(creatinine, Lab) and age is not None and isinstance(facts.sex, str):
+        if per_kg:
             clearance = cockcroft_gault_per_kg(rule, age, facts.sex, creatinine.value)
         elif isinstance(weight, Lab):
             clearance = cockcroft_gault(rule, age, facts.sex, weight.value, creatinine.value, "actual weight")
@@ -209,6 +213,23 @@ def k_of(rule: KidneyRule, age: int, sex: str, present: set[str]) -> SchwartzK:
     )
 
 
+def measured_days(rule: KidneyRule, facts: Facts) -> int:
+    """How many days a weight (and a child's height) stands for today, at the age of the patient."""
+    return next((row.days for row in rule.growth_days if facts.is_younger_than(row.below_years)), rule.weight_days)
+
+
+def k_rows(rule: KidneyRule, facts: Facts, *, of_any_age: bool = True) -> tuple[SchwartzK, ...]:
+    """The rows of the k table that a child may belong to, the smallest k first: more than one k where it is not known.
+
+    By each sex where none is on record, and by each age where only year or month of birth is known (`of_any_age`).
+    """
+    sexes = (facts.sex,) if isinstance(facts.sex, str) else ("female", "male")
+    ages = facts.ages if of_any_age else facts.ages[:1]
+    present = {problem.concept for problem in facts.problems}
+    found = {(row.k, row.or_k): row for age in ages for sex in sexes for row in [k_of(rule, age, sex, present)]}
+    return tuple(sorted(found.values(), key=lambda row: row.k))
+
+
 def schwartz(rule: KidneyRule, k: Decimal, height_cm: Decimal, creatinine: Decimal) -> Clearance:
     """A child's clearance, mL/min/1.73 m2, capped; height in cm, creatinine in mg/dL."""
     raw = k * height_cm / creatinine
@@ -216,6 +237,16 @@ def schwartz(rule: KidneyRule, k: Decimal, height_cm: Decimal, creatinine: Decim
     capped = f", capped at {rule.schwartz.cap}" if raw > value else ""
     text = f"{k} x {_shown(height_cm)} cm / {_shown(creatinine, 3)} mg/dL = {_shown(raw)} mL/min/1.73 m2{capped}"
     return Clearance(value, "mL/min/1.73 m2", "Modified Schwartz", text, f"k {k}")
+
+
+def child_per_kg(clearance: Clearance, surface: Decimal, weight_kg: Decimal) -> Clearance:
+    """A child's clearance (mL/min/1.73 m2) brought back to the child's own body surface (m2), per kg of body weight."""
+    value = clearance.value * surface / _STANDARD_SURFACE / weight_kg
+    text = (
+        f"{_shown(clearance.value)} mL/min/1.73 m2 x {_shown(surface, 3)} m2 / {_STANDARD_SURFACE}"
+        f" / {_shown(weight_kg)} kg = {_shown(value, 2)} mL/min/kg"
+    )
+    return Clearance(value, "mL/min/kg", f"{clearance.formula}, per kg", text, clearance.by)
 
 
 def adjusted_weight(rule: KidneyRule, sex: str, weight_kg: Decimal, height_cm: Decimal) -> Decimal:

@@ -272,6 +272,11 @@ def _unknown_in_advice(knowledge: Knowledge) -> Iterator[str]:
         used += [(row.id, "route", name, routes) for name in (*when.routes, *when.treated_routes)]
         used += [(row.id, "test", name, tests | analytes) for name in row.proposes]
         used += [(row.id, "illness", name, frozenset({"cmv", *knowledge.phases.indications})) for name in when.against]
+    illnesses = frozenset({"cmv", *knowledge.phases.indications})
+    for table in knowledge.renal_dose:
+        used += [(table.id, "illness", name, illnesses) for name in (table.indication, *table.no_dose_against)]
+    for rule in knowledge.dose:
+        used += [(rule.id, "illness", name, illnesses) for when in rule.conditions for name in when.against]
     used += [(rule.id, "drug", name, drugs) for rule in knowledge.not_for_cmv for name in rule.drugs]
     for course in lengths.courses:
         used += [(course.id, "drug", name, antivirals) for name in course.drugs]

@@ -43,7 +43,8 @@ def read_order(chart: ChartOrder, knowledge: Knowledge, zone: tzinfo, *, draft: 
         systemic=product.systemic and route not in knowledge.routes.local,
         regimen=regimen,
         intent=intent_said(chart, knowledge),
-        indication=indication_said(texts_of(chart), knowledge.phases),
+        indication=_indication(chart, knowledge),
+        unknown_reason=_unknown_reason(chart, product, knowledge),
         concepts=frozenset(name for reason in chart.reasons for name, _, _ in knowledge.codes.concepts(reason)),
         dialysis=_dialysis_said(chart, regimen, knowledge),
         said=tuple(text for _, text in texts_of(chart) if text),
@@ -158,14 +159,38 @@ def intent_said(chart: ChartOrder, knowledge: Knowledge) -> Intent:
     return Intent(None, "unknown", "")
 
 
+def _indication(chart: ChartOrder, knowledge: Knowledge) -> str:
+    """What the order is against: a code for CMV as its reason outranks the words."""
+    return "cmv" if _coded_cmv(chart, knowledge) else indication_said(texts_of(chart), knowledge.phases)
+
+
+def _coded_cmv(chart: ChartOrder, knowledge: Knowledge) -> bool:
+    groups = knowledge.codes.groups
+    disease = groups["cmv_disease"] | groups["cmv_viraemia"]
+    return any(name in disease for reason in chart.reasons for name, _, _ in knowledge.codes.concepts(reason))
+
+
+def _unknown_reason(chart: ChartOrder, product: Product, knowledge: Knowledge) -> str:
+    """The codes of a reason without words that mean nothing here, for a drug with a dose table of its own per disease.
+
+    Such an order may be against another virus; "" where it names CMV, or its words or codes say what it is for.
+    """
+    tables = {table.indication for table in knowledge.renal_dose if table.drug == product.drug}
+    texts = [text for _, text in texts_of(chart) if text]
+    if len(tables) < 2 or _coded_cmv(chart, knowledge) or says(texts, knowledge.phases.cmv_words, knowledge.phases):
+        return ""
+    if indication_said(texts_of(chart), knowledge.phases) != "cmv":
+        return ""
+    bare = [reason for reason in chart.reasons if not reason.words and not knowledge.codes.concepts(reason)]
+    return ", ".join(coding.code for reason in bare for coding in reason.codings if coding.code)
+
+
 def treats_cmv(chart: ChartOrder, rule: NotForCmvRule, knowledge: Knowledge) -> Intent | None:
     """The intent of an order that by its own words treats CMV and is for no other virus; else None."""
     texts = [text for _, text in texts_of(chart) if text]
     if says(texts, rule.other_viruses, knowledge.phases):
         return None
-    intent, groups = intent_said(chart, knowledge), knowledge.codes.groups
-    disease = groups["cmv_disease"] | groups["cmv_viraemia"]
-    coded = any(name in disease for reason in chart.reasons for name, _, _ in knowledge.codes.concepts(reason))
+    intent, coded = intent_said(chart, knowledge), _coded_cmv(chart, knowledge)
     words = knowledge.phases.cmv_words
     named = coded or says(texts, words, knowledge.phases, denied_behind=rule.denied_behind)
     return intent if named and intent.phase is Phase.TREATMENT else None

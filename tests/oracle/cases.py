@@ -85,7 +85,12 @@ REASONS = {
     "prophylaxis": ("CMV prophylaxis", "Prevention of CMV disease"),
     "": ("",),
 }
-HERPES = ("Aciclovir-resistant herpes simplex", "HSV-2 proctitis", "Mucocutaneous herpes")
+HERPES = (
+    "Aciclovir-resistant herpes simplex",
+    "HSV-2 proctitis",
+    "Mucocutaneous herpes",
+    "Herpesviral vesicular dermatitis",
+)
 INTERVALS = (
     *((1, hours, "h") for hours in (6, 8, 12, 24, 36, 48, 72)),
     *((times, 1, "d") for times in (1, 2, 3, 4)),

@@ -89,6 +89,7 @@ class Due:
     uncomputed: bool = False  # a figure of the sources lacks something
     at_most: str = "critical"  # where the order is more than any of them
     sure: tuple[Regimen, ...] = ()
+    by_kidneys: tuple[Regimen, ...] = ()  # reckoned from these kidneys: far above it is a warning, whatever else fits
     smaller: Regimen | None = None  # by another constant: what is too little by the first alone is no error
     topic: str = "dose"
     gap: str = ""  # indicator of the dataQuality card
@@ -269,7 +270,7 @@ def valganciclovir(case: Other) -> Due:
     if case.condition == "congenital" and case.years < 1:
         if by_weight is None:
             return Due(quiet_gap=True)
-        return Due((by_weight,), most="warning", sure=twice, quiet_gap=True)
+        return Due((by_weight,), most="warning", sure=twice, by_kidneys=twice, quiet_gap=True)
     if case.phase == "treatment":
         figures = [*twice, *([by_weight] if by_weight else [])]
         return Due(
@@ -277,6 +278,7 @@ def valganciclovir(case: Other) -> Due:
             sources=tuple((figure, False) for figure in figures),
             uncomputed=len(figures) < 2,
             at_most="warning",
+            by_kidneys=twice,
             quiet_gap=True,
         )
     if case.days < 30:  # the formula starts at one month
@@ -340,6 +342,29 @@ def ganciclovir(case: Other) -> Due:
     return Due(verdict=("dose", "info"), sources=tuple(sources), reduced=reduced, uncomputed=uncomputed, quiet_gap=True)
 
 
+def foscarnet(case: Other) -> Due:
+    """Children: not established. The adult regimens, for kidneys that are full per kg and by body surface; a stop."""
+    if case.born is None:
+        raise ValueError("children here have a date of birth")
+    clearance, surface = _child_clearance(case), _surface(case)
+    per_kg = None
+    if clearance is not None and surface is not None and case.weight is not None:
+        per_kg = (clearance * surface / Fraction("1.73") / case.weight * 100 + Fraction(1, 2)) // 1 * Fraction(1, 100)
+    reduced = None
+    if clearance is not None:
+        by_surface = (clearance + Fraction(1, 2)) // 1 < 70
+        reduced = by_surface or (per_kg is not None and per_kg <= Fraction("1.4"))
+    figures = [_q(60, 8, "mg/kg"), _q(90, 12, "mg/kg")] if case.phase in ("treatment", "") else []
+    figures += [_q(90, 24, "mg/kg"), _q(120, 24, "mg/kg")] if case.phase != "treatment" else []
+    stopped = per_kg is not None and per_kg < Fraction("0.4")
+    return Due(
+        verdict=("dose", "warning" if stopped else "info"),
+        sources=() if stopped else tuple((figure, True) for figure in figures),
+        reduced=reduced,
+        quiet_gap=True,
+    )
+
+
 def _whole(amount: Fraction, step: int) -> Fraction:
     """Rounded to the nearest whole number of steps, halves up."""
     return (amount / step + Fraction(1, 2)) // 1 * Fraction(step)
@@ -362,6 +387,8 @@ def predict_other(case: Other) -> Prediction:
     due = LABELS[case.drug](case)
     cards = {topic: frozenset({indicator}) for topic, indicator in due.remarks.items()}
     topics = DUE if due.quiet_gap else (*DUE, "dataQuality")
+    if case.drug == "foscarnet":  # the fluid that goes with it is no matter of doses
+        topics = tuple(topic for topic in topics if topic != "administration")
     if due.gap:
         cards["dataQuality"] = frozenset({due.gap})
     topic, indicator = due.verdict
@@ -397,6 +424,7 @@ _MOST = {  # a week, by any source for anybody
     "cidofovir": (_weekly(5),),
     "valganciclovir": (_q(900, 12),),
     "ganciclovir": (_q(10, 12, "mg/kg"), _q(30, 24, "mg/kg")),
+    "foscarnet": (_q(60, 8, "mg/kg"),),
 }
 _PRINTED = {  # every dose of the labels and guidelines that is a number, and no formula
     "maribavir": ((400, 800, 1200), "mg"),
@@ -404,6 +432,7 @@ _PRINTED = {  # every dose of the labels and guidelines that is a number, and no
     "cidofovir": ((5, 3), "mg/kg"),
     "valganciclovir": ((900,), "mg"),
     "ganciclovir": ((6, 10, 30), "mg/kg"),
+    "foscarnet": ((60, 90), "mg/kg"),
 }
 
 
@@ -418,13 +447,18 @@ def _unsettled(case: Other, due: Due) -> str:
     shares = [(regimen, full, _share(case, regimen)) for regimen, full in due.sources]
     known = [(regimen, full, share) for regimen, full, share in shares if share is not None]
     whole = not due.uncomputed and len(known) == len(shares)
+    too_many = any(_sure_share(case, regimen) >= Fraction(5, 4) for regimen in due.by_kidneys)
     for regimen, full, _ in known:
         if _right(case, (regimen,)):
-            return "warning" if full and due.reduced else "info"
+            return "warning" if (full and due.reduced) or too_many else "info"
     if known and all(share >= Fraction(5, 4) for _, _, share in known):
         if any(_is_slip(case, regimen) for regimen, _, _ in known):
             return "critical"
         return due.at_most if whole else "warning"
+    if too_many:
+        return "warning"
+    if due.reduced and any(full and share >= Fraction(9, 10) for _, full, share in known):
+        return "warning"  # as much as full kidneys get, whatever the interval
     if whole and known and all(full and share <= Fraction(3, 4) for _, full, share in known):
         return "warning" if due.reduced is False else "info"
     return "info"
@@ -455,6 +489,8 @@ def _near(amount: Fraction, wanted: Fraction, within: Fraction = Fraction(1, 10)
 
 def _judged(case: Other, due: Due) -> tuple[str, bool]:
     """(indicator, is a suggestion made?)."""
+    if _right(case, due.regimens) and any(_sure_share(case, r) >= Fraction(5, 4) for r in due.by_kidneys):
+        return "warning", False
     if _right(case, due.regimens):
         return ("info", False) if due.otherwise and not _right(case, due.otherwise) else ("", False)
     if _right(case, due.also_right) and not case.list_sent:
@@ -526,6 +562,7 @@ LABELS: dict[str, Callable[[Other], Due]] = {
     "cidofovir": cidofovir,
     "valganciclovir": valganciclovir,
     "ganciclovir": ganciclovir,
+    "foscarnet": foscarnet,
 }
 
 
@@ -605,6 +642,7 @@ _USUAL = {
     "cidofovir": (_weekly(5), _weekly(5, weeks=2), _weekly(3, weeks=2)),
     "valganciclovir": (_q(450, 24), _q(900, 12), _q(16, 12, "mg/kg")),
     "ganciclovir": (_q(5, 12, "mg/kg"), _q(6, 12, "mg/kg")),
+    "foscarnet": (_q(60, 8, "mg/kg"), _q(90, 12, "mg/kg"), _q(90, 24, "mg/kg")),
 }
 
 
@@ -691,7 +729,7 @@ def _child(chance: random.Random, drug: str) -> Other:
         )
     return Other(
         drug=drug,
-        route="iv" if drug == "ganciclovir" else "oral",
+        route="oral" if drug == "valganciclovir" else "iv",
         dose=None,
         reason=reason,
         phase=phase,
@@ -700,7 +738,9 @@ def _child(chance: random.Random, drug: str) -> Other:
         sex=chance.choice(("female", "male")),
         weight=weight if not _rarely(chance, 25) else None,
         height=height if not _rarely(chance, 25) else None,
-        creatinine=Fraction(chance.randint(20, 120), 100) if not _rarely(chance, 20) else None,
+        creatinine=Fraction(chance.randint(20, 400 if drug == "foscarnet" else 120), 100)
+        if not _rarely(chance, 20)
+        else None,
         condition="congenital" if congenital else "",
     )
 
@@ -712,6 +752,7 @@ _MAKERS: dict[str, Callable[[random.Random], Other]] = {
     "cidofovir": _cidofovir,
     "valganciclovir": lambda chance: _dosed(chance, _child(chance, "valganciclovir")),
     "ganciclovir": lambda chance: _dosed(chance, _child(chance, "ganciclovir")),
+    "foscarnet": lambda chance: _dosed(chance, _child(chance, "foscarnet")),
 }
 
 
@@ -730,5 +771,5 @@ def edge_others() -> Iterator[Other]:
             case = replace(make(chance), born=born, weight=weight, height=None, creatinine=None, dose=None)
             if _too_light(case):
                 continue
-            if case.years < 17 or drug not in ("valganciclovir", "ganciclovir"):
+            if case.years < 17 or drug not in ("valganciclovir", "ganciclovir", "foscarnet"):
                 yield _dosed(chance, case)

@@ -234,8 +234,11 @@ def _dose(case: Case, drug: Drug, answer: Answer) -> Prediction:
         return replace(_card("contraindication", "critical"), removes=True)
     columns = _columns(case, drug, answer)
     if answer.kind == "guideline":
-        kept = case.dose is not None and any(not verdict.indicator for verdict in _verdicts(case, drug, columns, ()))
-        return _card("renalDose", "info" if kept else "warning", (r for column in columns for r in column))
+        verdicts = _verdicts(case, drug, columns, ())
+        kept = any(not verdict.indicator for verdict in verdicts)
+        far = bool(verdicts) and all(verdict.indicator == "critical" for verdict in verdicts)  # beyond all there is
+        indicator = "info" if kept else "critical" if far else "warning"
+        return _card("renalDose", indicator, (r for column in columns for r in column))
     if case.dose is None:
         every = list(dict.fromkeys(regimen for column in columns for regimen in column))
         offered = () if _moves(case) == "rising" else every  # while creatinine rises nothing is filled in

@@ -7,6 +7,7 @@ from datetime import timedelta
 from cdshooks.medicine.case import Case
 from cdshooks.medicine.kidney import Kidney, current_dialysis
 from cdshooks.medicine.knowledge import Knowledge
+from cdshooks.medicine.orders import short
 from cdshooks.medicine.rules.entries import Cite
 from cdshooks.model import (
     ChartOrder,
@@ -166,6 +167,7 @@ def check(case: Case) -> Iterator[Finding]:
     drug = order.product.drug
     yield from _unreadable(order, facts, knowledge)
     yield from _names_against_code(order, knowledge)
+    yield from _reason_not_known(order, knowledge)
     yield from _viral_load_not_used(order, facts, knowledge)
     if isinstance(order.regimen, Unread):
         yield _finding(
@@ -269,6 +271,22 @@ def _names_against_code(order: Order, knowledge: Knowledge) -> Iterator[Finding]
             f"{order.label}: taken as {name} by its code; its name says something else as well",
             f"Checked as {name}, by its code ({product.recognised_by}). Its name also says {product.beside}.",
             rules=("data/drug",),
+        )
+
+
+def _reason_not_known(order: Order, knowledge: Knowledge) -> Iterator[Finding]:
+    """What the order is against is said in a code alone that no file here knows, and the dose hangs on it."""
+    if order.unknown_reason:
+        codes = short(order.unknown_reason, 40)
+        yield _finding(
+            knowledge,
+            order.chart,
+            order.product.drug,
+            Indicator.INFO,
+            f"{order.label}: its reason ({codes}) is a code not known here; judged as against CMV",
+            f"The reason came as a code without words: {codes}. Against another virus the dose is another one.",
+            "No other dose is suggested.",
+            rules=("data/reason",),
         )
 
 

@@ -21,6 +21,7 @@ from cdshooks.medicine.case import (
 )
 from cdshooks.medicine.compare import TENFOLD, Comparison, Slip, compare, in_table_unit, likely_slip, nearest
 from cdshooks.medicine.dosage.wording import plain
+from cdshooks.medicine.kidney import measured_days
 from cdshooks.medicine.phase import says
 from cdshooks.medicine.propose import in_order_unit, proposal
 from cdshooks.medicine.rules.dose import DoseRow, Elsewhere
@@ -221,6 +222,9 @@ def _remark(case: Case, found: RemarkCase, topic: str, indicator: Indicator, sum
 
 def _weigh_again(case: Case, dose: DoseCase) -> Iterator[Finding]:
     weight, limit = case.facts.newest("weight"), dose.row.weigh_every_days
+    adult = not case.facts.is_younger_than(case.knowledge.kidney.adults_from_years)
+    if limit is None and case.renal is None and not adult and dose.weight_decides:
+        limit = measured_days(case.knowledge.kidney, case.facts)
     if limit is not None and isinstance(weight, Lab) and (days := (case.facts.today - weight.on).days) > limit:
         summary = f": the weight is {days} days old, weigh again"
         because = (
@@ -249,6 +253,14 @@ def _unsettled(case: Case, dose: DoseCase) -> Iterator[Finding]:
     row, regimen = dose.row, case.order.regimen
     shown = [each for each in dose.known if not each.known.bound]
     lines = [row.unsettled, *map(_known_words, shown)]
+    per_kg = case.per_kg_of_child
+    if per_kg and any(each.known.full_kidneys_from_per_kg for each in dose.known):
+        lines.append(f"{per_kg.formula}: {per_kg.arithmetic}.")
+    if (stop := row.stop_below) and per_kg and per_kg.rounded < stop.per_kg:
+        below = f": CrCl {per_kg}; {stop.by} stops it below {stop.per_kg}"
+        stopped = _unsettled_finding(case, dose, Indicator.WARNING, below, *lines)
+        yield replace(stopped, citations=tuple(dict.fromkeys((*stopped.citations, case.knowledge.citation(stop.cite)))))
+        return
     if not isinstance(regimen, Regimen):
         yield _unsettled_finding(case, dose, Indicator.INFO, ": the sources do not settle this dose", *lines)
         return
@@ -256,12 +268,16 @@ def _unsettled(case: Case, dose: DoseCase) -> Iterator[Finding]:
     every = [c for _, comparisons in found for c in comparisons]
     whole = all(comparisons for _, comparisons in found)  # every figure could be computed and compared
     fitting = [each for each, comparisons in found if any(c.fits for c in comparisons)]
-    same = next((each for each in fitting if each in shown), None)
+    fits = [each for each in fitting if each in shown]
+    same = next((each for each in fits if _full_kidneys(case, each) is not False), next(iter(fits), None))
+    at_least = [each for each, cs in found if each in shown and any(not c.too_little for c in cs)]
+    reduced = next((each for each in at_least if _full_kidneys(case, each) is False), None)
+    beyond = _far_above(case, dose, regimen)
     grade, summary = Indicator.INFO, ": the sources do not settle this dose"
-    here = case.renal.kidney.clearance if case.renal else None
-    if same and here and _full_kidneys(case, same) is False:
-        grade = Indicator.WARNING
-        summary = f": fits {same.known.by}, but for full kidney function; here CrCl {here.rounded}"
+    if same and _full_kidneys(case, same) is False:
+        grade, summary = Indicator.WARNING, f": fits {same.known.by}, but for full kidney function; here {_here(case)}"
+    elif same and beyond:
+        grade, summary = Indicator.WARNING, f": fits {same.known.by}, but is far above {beyond}"
     elif same:
         summary = f": fits {same.known.by}; the sources do not settle this dose"
     elif every and all(_far(case, c) for c in every):
@@ -271,6 +287,11 @@ def _unsettled(case: Case, dose: DoseCase) -> Iterator[Finding]:
         largest = _largest([*by] or every)
         summary = f" is more than any source has: {largest.expected.regimen.wording} at most"
         summary += f" ({by[largest]})" if largest in by else ""
+    elif beyond:
+        grade, summary = Indicator.WARNING, f" is far above {beyond}"
+    elif reduced:
+        less = f"no less than {reduced.known.by} for full kidney function"
+        grade, summary = Indicator.WARNING, f" is in none of the sources, but {less}; here {_here(case)}"
     elif every and not fitting:
         far_below = all(c.low <= 1 - case.knowledge.judgement.strong for c in every)
         sure = whole and all(_full_kidneys(case, each) for each in dose.known)
@@ -280,6 +301,20 @@ def _unsettled(case: Case, dose: DoseCase) -> Iterator[Finding]:
     yield _unsettled_finding(case, dose, grade, summary, *lines)
 
 
+def _far_above(case: Case, dose: DoseCase, ordered: Regimen) -> str:
+    """What a source has by a formula that holds the kidney function, where the order is far above it; else "".
+
+    It outranks a figure that does not. With the phase unknown the formula may be one of another phase.
+    """
+    for each in dose.known if case.order.intent.phase or not dose.row.unsettled else ():
+        comparisons = _comparisons(case, each.regimens, ordered)
+        by_kidneys = each.known.formula is not None and "clearance" in each.known.formula.times
+        if by_kidneys and comparisons and all(_far(case, c) for c in comparisons):
+            words = "" if each.known.bound else f"{_words(each.regimens)}, "
+            return f"{words}{each.known.by} in these kidneys"
+    return ""
+
+
 def _largest(comparisons: list[Comparison]) -> Comparison:
     """The one with the regimen that is the most a day: of that the ordered amount is the smallest share."""
     return min(comparisons, key=lambda c: c.high)
@@ -287,8 +322,16 @@ def _largest(comparisons: list[Comparison]) -> Comparison:
 
 def _full_kidneys(case: Case, each: KnownDose) -> bool | None:
     """Are the kidneys such as the figure asks for? None when that is not known, or the figure does not say."""
-    clearance, least = case.renal.kidney.clearance if case.renal else None, each.known.full_kidneys_from
-    return None if clearance is None or least is None else clearance.rounded >= least
+    clearance, known = case.renal.kidney.clearance if case.renal else None, each.known
+    asked = ((clearance, known.full_kidneys_from), (case.per_kg_of_child, known.full_kidneys_from_per_kg))
+    held = [found.rounded >= least for found, least in asked if found is not None and least is not None]
+    return all(held) if held else None
+
+
+def _here(case: Case) -> str:
+    """The kidney function that a figure was held against."""
+    per_kg = case.per_kg_of_child
+    return f"CrCl {case.renal.kidney.clearance if case.renal else None}{f' ({per_kg})' if per_kg else ''}"
 
 
 def _known_words(each: KnownDose) -> str:
@@ -330,6 +373,10 @@ def _judged(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
     if judging.fits or (_rising(case, dose) and not judging.too_much):
         if judging.fits:
             yield from _too_many_doses(case, dose, ordered)
+        if judging.fits and (beyond := _far_above(case, dose, ordered)):
+            summary = f": right by weight, but far above {beyond}"
+            shown = (each for each in dose.known if not each.known.bound)
+            yield _finding(case, dose, Indicator.WARNING, summary, *map(_known_words, shown))
         return
     second = nearest(_comparisons(case, (dose.second,), ordered)) if dose.second else judging
     between = (judging.too_little and not second.too_little) or (judging.too_much and not second.too_much)
@@ -471,7 +518,8 @@ def _expected(case: Case, dose: DoseCase) -> str:
     words, kidney = _words(dose.expected), case.renal.kidney if case.renal else None
     if dose.second is None or kidney is None or kidney.clearance is None or kidney.second is None:
         return words
-    return f"{words} ({kidney.clearance.by}) or {_words((dose.second,))} ({kidney.second.by}), sources disagree"
+    why = "age not known exactly" if case.facts.born_by else "sources disagree"
+    return f"{words} ({kidney.clearance.by}) or {_words((dose.second,))} ({kidney.second.by}), {why}"
 
 
 def _share(comparison: Comparison) -> str:

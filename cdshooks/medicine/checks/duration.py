@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from cdshooks.medicine.case import Case
+from cdshooks.medicine.case import Case, medicines_gap
 from cdshooks.medicine.rules.advice import CourseLength, ProphylaxisLength
 from cdshooks.medicine.therapy import Therapy, therapies
 from cdshooks.medicine.units import readable
@@ -37,6 +37,8 @@ def check(case: Case) -> Iterator[Finding]:
     phase, response = case.order.intent.phase, case.knowledge.response
     if phase is None and case.order.product.drug in set(response.preventive_drugs) - set(response.treatment_drugs):
         phase = Phase.PROPHYLAXIS  # it has no other purpose
+    if phase is None and (length := _length(case)) and length.most is not None:
+        phase = Phase.TREATMENT  # the disease has a course of its own, and no other
     if phase is None or case.order.indication != "cmv":
         return
     therapy = tuple(t for t in therapies(case.facts, case.knowledge) if _goes_on_from(t, case))
@@ -79,9 +81,13 @@ def _span(case: Case) -> _Span | None:
 def _treatment(case: Case, therapy: tuple[Therapy, ...]) -> Iterator[Finding]:
     span = _span(case)
     length = _length(case)
-    if span is None or length is None:
+    if length is None:
         return
     begun = [t.since for t in therapy if not t.prevents and t.since]
+    yield from _too_long(case, length, span, begun)
+    yield from _begins_late(case, length, therapy)
+    if span is None:
+        return
     first, last = min((span.first, *begun)), _last(case, span)
     if last is None:
         return  # another order of the same substance goes on without an end
@@ -91,6 +97,43 @@ def _treatment(case: Case, therapy: tuple[Therapy, ...]) -> Iterator[Finding]:
         yield _too_short(case, length, span, days, first, series)
     elif (last - case.facts.today).days <= case.knowledge.duration.end.days_ahead and last >= case.facts.today:
         yield from _ending(case, last, days, series)
+
+
+def _too_long(case: Case, length: CourseLength, span: _Span | None, begun: list[date]) -> Iterator[Finding]:
+    """Beyond what the sources have, today or by the order's own end: information."""
+    if length.most is None:
+        return
+    today = case.facts.today
+    first = min((case.order.starts or today, *begun))
+    days = (max(today, span.last if span else today) - first).days + 1
+    if days > length.most + case.knowledge.duration.grace_days:
+        yield case.finding(
+            length.id,
+            "duration",
+            Indicator.INFO,
+            f": {days} days since {first.isoformat()}, longer than the sources have ({length.most} days)",
+            f"{length.title}: {length.words}.",
+            f"The order ends on {span.last.isoformat()}." if span else "",
+            cites=[length.cite],
+        )
+
+
+def _begins_late(case: Case, length: CourseLength, therapy: tuple[Therapy, ...]) -> Iterator[Finding]:
+    """A first order at a greater age than the sources have: information. Only where the list shows that it is one."""
+    facts, limit = case.facts, length.begins_within_days
+    if limit is None or isinstance(facts.born, Missing) or therapy or medicines_gap(facts) or not case.ordered_now:
+        return
+    age = ((case.order.starts or facts.today) - facts.born).days
+    if age > limit:
+        yield case.finding(
+            length.id,
+            "duration",
+            Indicator.INFO,
+            f": begins at an age of {age} days; the evidence is for a start within {limit} days of birth",
+            f"{length.title}: {length.words}.",
+            "No earlier order is on the medication list.",
+            cites=[length.cite],
+        )
 
 
 def _length(case: Case) -> CourseLength | None:

@@ -127,7 +127,7 @@ class _Judged:
 
     def proposals(self, choices: list[tuple[Phase, TableRegimen]]) -> tuple[Proposal, ...]:
         """Suggestions that mend a draft, one per choice that fits the form of the order."""
-        if not self.order.draft:
+        if not self.order.draft or self.order.unknown_reason:
             return ()
         weight = self.facts.newest("weight")
         sure = self.kidney.moving != "rising"
@@ -164,10 +164,30 @@ def check(case: Case) -> Iterator[Finding]:
     table, kidney = case.renal.table, case.renal.kidney
     judged = _Judged(case.order, table, kidney, case.facts, case.knowledge, case.renal.lower)
     found = list(_on_table(judged))
+    if case.order.unknown_reason and _warns(found):
+        found = list(_against_another(judged)) or found
     yield from found
     if not any(finding.topic in ("contraindication", "dose") for finding in found):
         mended = tuple(proposal for finding in found for proposal in finding.proposals)
         yield from (replace(finding, proposals=mended) for finding in _beyond_maximum(judged))
+
+
+def _against_another(judged: _Judged) -> Iterator[Finding]:
+    """What the order is against is not known, and it is right against another disease: information that shows both."""
+    table, order, clearance = judged.table, judged.order, judged.kidney.clearance
+    others = (t for t in judged.knowledge.renal_dose if t.drug == table.drug and t.indication != table.indication)
+    for other in others:
+        beside = replace(judged, table=other)
+        if clearance and order.route in other.routes and not _warns(_on_table(beside)):
+            here, there = table.band(clearance.rounded), other.band(clearance.rounded)
+            summary = f": {table.indication.upper()} or {other.indication.upper()}? Right against the latter alone"
+            lines = (
+                f"Against {t.indication.upper()}: {j.expected(row)}."
+                for t, j, row in ((table, judged, here), (other, beside, there))
+            )
+            yield judged.finding(
+                here, Indicator.INFO, summary, f"Its reason ({order.unknown_reason}) is not known here.", *lines
+            )
 
 
 def _on_table(judged: _Judged) -> Iterator[Finding]:
@@ -274,6 +294,8 @@ def _on_row(case: _Judged, row: Band | DialysisRow) -> Iterator[Finding]:
     elif row.not_recommended:
         base = case.finding(row, Indicator.CRITICAL, f": not recommended {case.state}", row.not_recommended)
         yield replace(base, topic="contraindication", withdraw="Remove this order" if case.order.draft else "")
+    elif disease := case.table.no_dose_against.get(case.order.indication):
+        yield _no_dose_against(case, row, disease)
     elif regimen is None and case.order.draft:
         yield _advice(case, row)
     elif isinstance(regimen, Regimen):
@@ -406,25 +428,49 @@ def _by_specialist(case: _Judged, row: Band | DialysisRow, judging: Comparison, 
 
 
 def _variant(case: _Judged, row: Band | DialysisRow, variant: Variant) -> Finding:
-    """The label has no dose, a guideline has one for this form: information when it is kept, else a warning."""
+    """The label has no dose, a guideline has one for this form: information when it is kept, else a warning.
+
+    Far above the only figure that any source has: critical.
+    """
     regimen = case.order.regimen
     comparisons = _comparisons(case, regimen, variant) if isinstance(regimen, Regimen) else ()
     words, form = case.expected(variant), case.order.product.form
-    no_dose = f": no label dose {case.state}; guideline for the {form}"
+    limit = 1 + case.knowledge.judgement.strong
+    far = bool(comparisons) and all(c.too_much and c.high >= limit for c in comparisons)
+    misfit = Indicator.CRITICAL if far else Indicator.WARNING
+    lead = " is too much: guideline" if far else f": no label dose {case.state}; guideline"
+    lead += f" for the {form}"
     base = case.finding(
         row,
-        Indicator.INFO if any(c.fits for c in comparisons) else Indicator.WARNING,
+        Indicator.INFO if any(c.fits for c in comparisons) else misfit,
         "",
         row.not_recommended,
         f"The guideline's regimen for the oral {form}: {words}.",
+        *(_lines(case, comparisons) if far else ()),
     )
     in_short = [_column(variant, phase)[0].regimen.wording for phase in case.phases]
-    summary = in_one_line(
-        case.order.label, f"{no_dose}: {words}", f"{no_dose}: {' or '.join(in_short)}", f"{no_dose} below"
-    )
+    summary = in_one_line(case.order.label, f"{lead}: {words}", f"{lead}: {' or '.join(in_short)}", f"{lead} below")
     return replace(
         base, summary=summary, citations=(case.knowledge.citation(variant.cite), *base.citations), expected=words
     )
+
+
+def _no_dose_against(case: _Judged, row: Band | DialysisRow, disease: str) -> Finding:
+    """The label doses the drug against other viruses alone: information, unless it is far above all of that."""
+    regimen, limit = case.order.regimen, 1 + case.knowledge.judgement.strong
+    in_unit = (
+        in_table_unit(regimen, case.table.unit, case.facts.newest("weight")) if isinstance(regimen, Regimen) else None
+    )
+    tolerance = case.knowledge.judgement.tolerance
+    against = [compare(in_unit, each, Phase.TREATMENT, tolerance) for each in row.treatment] if in_unit else []
+    words = " or ".join(each.regimen.wording for each in row.treatment)
+    lines = (f"No source settles a dose against {disease}: ask infectious diseases.",)
+    if against and all(c.high >= limit for c in against):
+        summary = f" is more than the label has {case.state} for any virus: {words}"
+        base = case.finding(row, Indicator.CRITICAL, summary, *lines)
+    else:
+        base = case.finding(row, Indicator.INFO, f": the label has no dose against {disease}; not judged", *lines)
+    return replace(base, expected=f"against CMV, the most that the label has: {words}")
 
 
 def _advice(case: _Judged, row: Band | DialysisRow) -> Finding:

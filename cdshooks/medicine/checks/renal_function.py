@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cdshooks.medicine.case import Case, RenalCase, record_gap
-from cdshooks.medicine.kidney import Kidney
+from cdshooks.medicine.kidney import Kidney, measured_days
 from cdshooks.medicine.rules.entries import Cite
 from cdshooks.medicine.rules.renal_dose import Band
 from cdshooks.model import Finding, Indicator, Intent, Lab, Phase, Why
@@ -23,7 +23,7 @@ def check(case: Case) -> Iterator[Finding]:
         return
     yield from _moving(case, case.renal)
     yield from _stale(case, case.renal)
-    yield from _old_weight(case, case.renal)
+    yield from _old_measures(case, case.renal)
     if not case.renal.is_child:
         yield from _may_read_too_high(case, case.renal)
 
@@ -148,16 +148,28 @@ def _stale(case: Case, renal: RenalCase) -> Iterator[Finding]:
     )
 
 
-def _old_weight(case: Case, renal: RenalCase) -> Iterator[Finding]:
-    weight, rule = case.facts.newest("weight"), case.knowledge.kidney
-    if isinstance(weight, Lab) and (case.facts.today - weight.on).days > rule.weight_days:
+def _old_measures(case: Case, renal: RenalCase) -> Iterator[Finding]:
+    """A weight, of a child also a height, that no longer stands for today."""
+    facts, rule = case.facts, case.knowledge.kidney
+    limit = measured_days(rule, facts)
+    names = [("weight", "weigh again")]
+    if renal.is_child:
+        names.append(("height", "measure again"))
+        if case.dose and case.dose.row.weigh_every_days is not None:
+            del names[0]  # said with the dose
+    old = [(n, what, lab) for n, what in names if isinstance(lab := facts.newest(n), Lab)]
+    old = [(n, what, lab) for n, what, lab in old if (facts.today - lab.on).days > limit]
+    if old:
+        used = " and ".join(f"{n} used is of {lab.on.isoformat()}" for n, _, lab in old)
+        grown = f" At this age they stand for {limit} days." if renal.is_child else ""
         yield _finding(
             case,
             renal,
             rule.freshness_days.cite,
             Indicator.INFO,
-            f"the weight used is of {weight.on.isoformat()}",
-            f"Weight {weight.original} of {weight.on.isoformat()}: weigh again. Clearance and doses depend on it.",
+            f"the {used}",
+            *(f"{n.capitalize()} {lab.original} of {lab.on.isoformat()}: {what}." for n, what, lab in old),
+            f"Clearance and doses depend on {'it' if len(old) == 1 else 'them'}.{grown}",
         )
 
 

@@ -154,7 +154,10 @@ class ResponseRule(Entry):
 
 
 class CourseLength(Entry):
-    """The least days of a course of treatment. The first whose conditions hold applies."""
+    """The least days of a course of treatment; `most`, and the age at which it begins, where a source says so.
+
+    The first whose conditions hold applies.
+    """
 
     id: str
     title: str
@@ -162,6 +165,8 @@ class CourseLength(Entry):
     problems: tuple[str, ...] = ()  # one of them
     also: tuple[str, ...] = ()  # and one of these
     days: int
+    most: int | None = None
+    begins_within_days: int | None = None  # of age
     words: str
     at_most: Literal["info", "warning"] = "warning"
     reviewed: str

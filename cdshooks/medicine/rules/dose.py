@@ -26,6 +26,7 @@ class When(Entry):
     kg_at_least: Decimal | None = None
     kg_below: Decimal | None = None
     clearance_below: int | None = None  # mL/min; dialysis counts as below
+    against: tuple[str, ...] = ()  # what the order is for by its own words: cmv, or a key of phases.yaml
     earlier_doses_at_least: int | None = None  # of the same drug, by the orders on file
 
 
@@ -54,9 +55,9 @@ class Elsewhere(Entry):
 class Known(Entry):
     """What one source has where none settles the dose: regimens, or a formula with its interval.
 
-    `by` names the source and what it is about, for the reader of a card. `full_kidneys_from` (mL/min/1.73 m2): below it
-    the regimen would have to be reduced, and no source says by how much. `bound`: no source has it; it holds back a
-    verdict, and a card never shows it as a dose.
+    `by` names the source and what it is about, for the reader of a card. `full_kidneys_from` (mL/min/1.73 m2, and
+    mL/min/kg where the source counts so): below it the regimen would have to be reduced; no source says by how much.
+    `bound`: no source has it; it holds back a verdict, and a card never shows it as a dose.
     """
 
     by: str
@@ -66,6 +67,7 @@ class Known(Entry):
     formula: Formula | None = None
     every: Measure | None = None
     full_kidneys_from: int | None = None
+    full_kidneys_from_per_kg: Decimal | None = None
     cite: Cite
 
     @model_validator(mode="after")
@@ -73,6 +75,14 @@ class Known(Entry):
         if bool(self.regimens) == bool(self.formula) or bool(self.formula) != bool(self.every):
             raise ValueError("give `regimens`, or `formula` with `every`")
         return self
+
+
+class StopBelow(Entry):
+    """A clearance (mL/min/kg, two decimals) below which a label for others stops the drug: a warning, no suggestion."""
+
+    per_kg: Decimal
+    by: str
+    cite: Cite
 
 
 class DosesAtMost(Entry):
@@ -108,6 +118,7 @@ class DoseRow(Entry):
     not_recommended: str = ""
     unsettled: str = ""
     known: tuple[Known, ...] = ()
+    stop_below: StopBelow | None = None
     elsewhere: Elsewhere | None = None
     off_label: StrictBool = False  # said with what is suggested
     weigh_every_days: int | None = None  # an older weight is named
@@ -123,6 +134,8 @@ class DoseRow(Entry):
             raise ValueError("give `regimens`, or `formula` with `every`, or `not_recommended`, or `unsettled`")
         if self.known and not (self.unsettled or self.at_most == "warning"):
             raise ValueError("`known` belongs to a row that is `unsettled`, or at most a warning")
+        if self.stop_below and not self.unsettled:
+            raise ValueError("`stop_below` belongs to a row that is `unsettled`")
         return self
 
 

@@ -93,6 +93,13 @@ class Doubtful(Entry):
     cite: Cite
 
 
+class Growth(Entry):
+    """How long a weight or a height of a child of this age stands for today."""
+
+    below_years: int
+    days: int
+
+
 class WeightSlip(Entry):
     """When a weight looks like pounds taken for kilograms, or the other way round."""
 
@@ -136,6 +143,7 @@ class KidneyRule(Entry):
     freshness_days: Freshness
     measured: Measured
     weight_days: int
+    growth_days: tuple[Growth, ...]
     weight_slip: WeightSlip
     doubtful: Doubtful
     prolonged_dialysis: tuple[str, ...]  # words for a kind that is judged as a continuous one

@@ -184,6 +184,7 @@ class RenalDoseRule(Entry):
     clearance_cite: Cite  # where the label says how the clearance is computed
     reviewed: str
     maximum: Maximum
+    no_dose_against: dict[str, str] = Field(default_factory=dict)  # keys of phases.yaml, with the name: not judged
     confusable_with: str = ""  # a drug whose doses are taken for this one's
     stable_freshness_days: int | None = None  # instead of the one in kidney.yaml
     start_of_prophylaxis: StartOfProphylaxis | None = None
