@@ -303,12 +303,12 @@ def _person(
         if is_partial(patient.birth_date):
             precision = "year" if len(patient.birth_date) == len("2026") else "month"
             child = not _is_adult(last_day_of(patient.birth_date, day), knowledge, today)
-            kidneys = ", for a child's kidney function the one that gives the lower dose" if child else ""
+            kidneys = ", for a child's kidneys the one with the lower dose" if child else ""
             unused.append(
                 Unused(
                     patient.ref,
                     "the date of birth",
-                    f"is known to the {precision} only; the older age is used{kidneys}",
+                    f"is known to the {precision} only; the older age counts{kidneys}",
                     "imprecise",
                 )
             )
