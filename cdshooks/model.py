@@ -466,6 +466,14 @@ class Lab:
     laboratory: str = ""
     rivals: tuple["Lab", ...] = ()  # results that are neither older nor newer and say something else
 
+    def reaches(self, limit: Decimal) -> bool | None:
+        """Is it at least so much? None when it is a bound ("<150", ">0.3") that leaves it open."""
+        if ">" in self.comparator:
+            return True if self.value >= limit else None
+        if "<" in self.comparator:
+            return False if self.value < limit or (self.comparator == "<" and self.value == limit) else None
+        return self.value >= limit
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:

@@ -3,14 +3,16 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from cdshooks.medicine.case import Case, RenalCase
+from cdshooks.medicine.case import Case, LimitsCase, RenalCase
 from cdshooks.medicine.kidney import Kidney
 from cdshooks.medicine.rules.entries import Cite
 from cdshooks.model import Finding, Indicator, Lab, Phase, Why
 
 
 def check(case: Case) -> Iterator[Finding]:
-    """Findings of topic renalFunction for an order whose dose depends on the kidneys."""
+    """Findings of topic renalFunction for an order whose dose or start depends on the kidneys."""
+    if case.limits:
+        yield from _beside_limits(case, case.limits)
     if case.renal is None or case.renal.kidney.dialysis:
         return  # on dialysis no clearance is asked for, and creatinine swings with every session
     if not case.renal.kidney.clearance:
@@ -21,11 +23,12 @@ def check(case: Case) -> Iterator[Finding]:
     yield from _old_weight(case, case.renal)
     if not case.renal.is_child:
         yield from _may_read_too_high(case, case.renal)
+        yield from _holds_fluid(case, case.renal)
 
 
 def _finding(
     case: Case,
-    renal: RenalCase,
+    renal: RenalCase | LimitsCase,
     cite: Cite,
     indicator: Indicator,
     summary: str,
@@ -43,7 +46,7 @@ def _finding(
         inputs=renal.kidney.inputs,
         lab_requests=(creatinine,) if order_creatinine and creatinine else (),
     )
-    return replace(found, rules=(*found.rules, renal.table.id))
+    return replace(found, rules=(*found.rules, (renal.table if isinstance(renal, RenalCase) else renal.rule).id))
 
 
 def _not_computable(case: Case, renal: RenalCase) -> Iterator[Finding]:
@@ -114,7 +117,7 @@ def _stale(case: Case, renal: RenalCase) -> Iterator[Finding]:
     )
 
 
-def _old_weight(case: Case, renal: RenalCase) -> Iterator[Finding]:
+def _old_weight(case: Case, renal: RenalCase | LimitsCase) -> Iterator[Finding]:
     weight, rule = case.facts.newest("weight"), case.knowledge.kidney
     if isinstance(weight, Lab) and (case.facts.today - weight.on).days > rule.weight_days:
         yield _finding(
@@ -128,7 +131,7 @@ def _old_weight(case: Case, renal: RenalCase) -> Iterator[Finding]:
 
 
 def _may_read_too_high(case: Case, renal: RenalCase) -> Iterator[Finding]:
-    """Low albumin, nephrotic syndrome, oedema: a caveat, and the lower band's regimen when its edge is near."""
+    """Low albumin, nephrotic syndrome: a caveat, and the lower band's regimen when its edge is near."""
     kidney, below, intent = renal.kidney, renal.lower, case.order.intent
     cite, clearance = case.knowledge.kidney.doubtful.cite, kidney.clearance
     if below and clearance:
@@ -152,14 +155,76 @@ def _may_read_too_high(case: Case, renal: RenalCase) -> Iterator[Finding]:
             f" Regimen of the band below: {lower}. Consider a cystatin C.",
             _clearance_line(kidney),
         )
-    if kidney.fluid:
+
+
+def _holds_fluid(case: Case, renal: RenalCase | LimitsCase) -> Iterator[Finding]:
+    if renal.kidney.fluid:
         yield _finding(
             case,
             renal,
-            cite,
+            case.knowledge.kidney.doubtful.cite,
             Indicator.INFO,
-            f"weight may hold fluid ({kidney.fluid})",
+            f"weight may hold fluid ({renal.kidney.fluid})",
             "Oedema inflates the clearance and every mg/kg dose: use the dry weight.",
+        )
+
+
+def _beside_limits(case: Case, limits: LimitsCase) -> Iterator[Finding]:
+    """Where no dose hangs on the clearance but a start does: is that clearance to be trusted?
+
+    That it cannot be computed, or is too old, is said with the limits themselves.
+    """
+    kidney, rule = limits.kidney, case.knowledge.kidney
+    if kidney.dialysis:
+        return
+    if kidney.moving:
+        rising, edge = kidney.moving == "rising", limits.start_clearance
+        unsure = f" That it is above the limit of {edge} mL/min is not confirmed." if edge else ""
+        yield _finding(
+            case,
+            limits,
+            rule.acute_change.cite,
+            Indicator.WARNING if rising else Indicator.INFO,
+            "CrCl unreliable, creatinine is rising (acute kidney injury)"
+            if rising
+            else "creatinine is falling, CrCl reads too low",
+            _sentence(kidney.moving_because),
+            f"The true clearance is {'below' if rising else 'above'} the computed one.{unsure if rising else ''}",
+            _clearance_line(kidney),
+        )
+    yield from _old_weight(case, limits)
+    yield from _near_the_limit(case, limits)
+    yield from _holds_fluid(case, limits)
+
+
+def _near_the_limit(case: Case, limits: LimitsCase) -> Iterator[Finding]:
+    """A start that the clearance allows, but not by adjusted weight, or only just in low albumin."""
+    kidney, rule, edge = limits.kidney, case.knowledge.kidney, limits.start_clearance
+    clearance, second = kidney.clearance, kidney.second
+    if edge is None or clearance is None or clearance.rounded <= edge:
+        return
+    if second and second.rounded <= edge:
+        yield _finding(
+            case,
+            limits,
+            rule.adjusted_weight.cite,
+            Indicator.INFO,
+            f"CrCl {clearance.rounded} by {clearance.by}, {second.rounded} by {second.by}; no start at {edge} or below",
+            _sentence(kidney.second_because),
+            _clearance_line(kidney),
+            f"{second.formula}: {second.arithmetic}.",
+        )
+    if kidney.doubts and clearance.rounded - edge <= rule.doubtful.margin_ml_min:
+        yield _finding(
+            case,
+            limits,
+            rule.doubtful.cite,
+            Indicator.INFO,
+            f"CrCl {clearance.rounded} may be too high ({kidney.doubts[0]}); no start at {edge} or below",
+            _sentence("; ".join(kidney.doubts)),
+            f"Creatinine clearance then overestimates; {clearance} is {clearance.rounded - edge} above the limit of"
+            f" {edge} for a start. Consider a cystatin C.",
+            _clearance_line(kidney),
         )
 
 
