@@ -507,7 +507,7 @@ class Words(Protocol):
         """The newest usable result, or why there is none."""
 
     @property
-    def in_doubt(self) -> Said | None:
+    def looked_at(self) -> Said | None:
         """As for `Results`."""
 
     def otherwise(self) -> "Words":
@@ -663,8 +663,8 @@ class Results(Protocol):
         """What was not used of the results that some check has looked at so far; looks at no further one."""
 
     @property
-    def in_doubt(self) -> Lab | None:
-        """The newest result, where somebody has looked at it and it has rivals."""
+    def looked_at(self) -> Lab | None:
+        """The newest usable result, where some check has looked at it; looks at no further one."""
 
     def otherwise(self) -> "Results":
         """The same results; of those that contradict each other the more favourable one counts."""
@@ -700,10 +700,10 @@ class Facts:
     refused: tuple[tuple[ChartOrder, str, str, str], ...] = ()  # (order, drug, what it is called, why not judged)
     not_for_cmv: tuple[tuple[Prescription, Intent], ...] = ()  # judged orders of other drugs whose words treat CMV
 
-    def in_doubt(self) -> tuple[Lab | Said, ...]:
-        """The newest results that some check has looked at and others contradict."""
-        numbers = (results.in_doubt for results in self.results.values())
-        words = (results.in_doubt for results in self.words.values())
+    def looked_at(self) -> tuple[Lab | Said, ...]:
+        """The newest results that some check has looked at."""
+        numbers = (results.looked_at for results in self.results.values())
+        words = (results.looked_at for results in self.words.values())
         return tuple(found for found in (*numbers, *words) if found)
 
     def otherwise(self) -> "Facts":

@@ -84,9 +84,9 @@ class AnalyteResults:
         return tuple(self._unused)
 
     @property
-    def in_doubt(self) -> Lab | None:
-        """The newest result, where somebody has looked at it and it has rivals."""
-        return next((lab for lab in self._used[:1] if lab.rivals), None)
+    def looked_at(self) -> Lab | None:
+        """The newest usable result, where somebody has looked at it."""
+        return next(iter(self._used), None)
 
     def otherwise(self) -> "AnalyteResults":
         """The same results; of those that contradict each other the more favourable one counts."""
@@ -237,9 +237,9 @@ class TestResults:
         return tuple(self._unused)
 
     @property
-    def in_doubt(self) -> Said | None:
-        """The newest result, where somebody has looked at it and it has rivals."""
-        return self._newest if isinstance(self._newest, Said) and self._newest.rivals else None
+    def looked_at(self) -> Said | None:
+        """The newest usable result, where somebody has looked at it."""
+        return self._newest if isinstance(self._newest, Said) else None
 
     def otherwise(self) -> "TestResults":
         """The same results; of those that contradict each other the more favourable one counts."""

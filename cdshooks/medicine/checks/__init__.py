@@ -69,7 +69,9 @@ def run(facts: Facts, knowledge: Knowledge) -> tuple[tuple[Finding, ...], tuple[
     says what the other one would have found.
     """
     findings, failures = _judged(facts, knowledge)
-    if in_doubt := facts.in_doubt():
+    looked_at = facts.looked_at()
+    findings += data_quality.preliminary(looked_at, facts, knowledge, findings)
+    if in_doubt := [one for one in looked_at if one.rivals]:
         others, more = _judged(facts.otherwise(), knowledge)
         findings += data_quality.contradictions(in_doubt, facts, knowledge, [f for f in others if f not in findings])
         failures += more

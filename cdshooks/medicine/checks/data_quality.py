@@ -86,6 +86,50 @@ def contradictions(
     yield replace(found, inputs=tuple(inputs), lab_requests=tuple(dict.fromkeys(requests)))
 
 
+def preliminary(
+    looked_at: Sequence[Lab | Said], facts: Facts, knowledge: Knowledge, findings: Sequence[Finding]
+) -> Iterator[Finding]:
+    """Results that the answer rests on and that may still change, where no finding says so of them."""
+    on_dialysis = current_dialysis(facts, knowledge.kidney) is not None
+    said = {
+        entry.reference
+        for finding in findings
+        if any(_PRELIMINARY in line for line in finding.because)
+        for entry in finding.inputs
+    }
+    shown = [
+        one
+        for one in looked_at
+        if _PRELIMINARY in one.remark
+        and not (one.ref and one.ref in said)
+        and not (on_dialysis and isinstance(one, Lab) and one.analyte == "creatinine")
+    ]
+    if not shown or not facts.orders:
+        return
+    only = facts.orders[0] if len(facts.orders) == 1 else None
+    names = [_test_of(one, knowledge)[0] for one in shown]
+    more = f" and {len(shown) - 1} more" if len(shown) > 1 else ""
+    found = _finding(
+        knowledge,
+        only.chart if only else None,
+        only.product.drug if only else "",
+        Indicator.INFO,
+        f"{only.label if only else 'CMV therapy'}: {names[0]} {_as_sent(shown[0])}{more} preliminary",
+        *(
+            f"{_upper(name)} {_as_sent(one)} of {one.on.isoformat()} is {_PRELIMINARY}: the final result may differ."
+            for name, one in zip(names, shown, strict=True)
+        ),
+        rules=("data/preliminary",),
+    )
+    inputs = (
+        Input(name, _as_sent(one), "", one.on.isoformat(), one.ref) for name, one in zip(names, shown, strict=True)
+    )
+    yield replace(found, inputs=tuple(inputs))
+
+
+_PRELIMINARY = "preliminary"
+
+
 def _test_of(one: Lab | Said, knowledge: Knowledge) -> tuple[str, LabRequest | None]:
     found = knowledge.codes.analytes[one.analyte] if isinstance(one, Lab) else knowledge.codes.tests[one.test]
     return found.name, found.order
