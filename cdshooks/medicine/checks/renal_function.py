@@ -6,7 +6,8 @@ from dataclasses import replace
 from cdshooks.medicine.case import Case, LimitsCase, RenalCase
 from cdshooks.medicine.kidney import Kidney
 from cdshooks.medicine.rules.entries import Cite
-from cdshooks.model import Finding, Indicator, Lab, Phase, Why
+from cdshooks.medicine.rules.renal_dose import Band
+from cdshooks.model import Finding, Indicator, Lab, Phase, Regimen, Why
 
 
 def check(case: Case) -> Iterator[Finding]:
@@ -137,11 +138,10 @@ def _may_read_too_high(case: Case, renal: RenalCase) -> Iterator[Finding]:
     if below and clearance:
         edge = renal.table.band(clearance.rounded).at_least
         phases = (intent.phase,) if intent.phase else (Phase.TREATMENT, Phase.MAINTENANCE)
-        lower = "; ".join(
-            f"{row[0].regimen.wording} ({phase.value})"
-            if (row := below.treatment if phase is Phase.TREATMENT else below.stable)
-            else "not recommended"
-            for phase in phases
+        rows = [(phase, _regimens(case, below, phase)) for phase in phases]
+        lower = "; ".join(f"{words[0]} ({phase.value})" if words else "not recommended" for phase, words in rows)
+        every = "; ".join(
+            f"{' or '.join(words)} ({phase.value})" if words else "not recommended" for phase, words in rows
         )
         yield _finding(
             case,
@@ -152,9 +152,17 @@ def _may_read_too_high(case: Case, renal: RenalCase) -> Iterator[Finding]:
             _sentence("; ".join(kidney.doubts)),
             f"Creatinine clearance then overestimates; {clearance} is"
             f" {clearance.rounded - edge} above the band edge at {edge}."
-            f" Regimen of the band below: {lower}. Consider a cystatin C.",
+            f" Regimen of the band below: {every}. Consider a cystatin C.",
             _clearance_line(kidney),
         )
+
+
+def _regimens(case: Case, band: Band, phase: Phase) -> list[str]:
+    """What a band has for a phase, in words: in the interval of the order, where it has that."""
+    column = [r for r in (band.treatment if phase is Phase.TREATMENT else band.stable) if not r.alternative]
+    ordered = case.order.regimen.per_day if isinstance(case.order.regimen, Regimen) else None
+    alike = [regimen for regimen in column if regimen.per_day == ordered]
+    return [regimen.regimen.wording for regimen in alike or column]
 
 
 def _holds_fluid(case: Case, renal: RenalCase | LimitsCase) -> Iterator[Finding]:
