@@ -119,6 +119,7 @@ class Dosage:
     as_needed: bool = False
     doses: tuple[DoseEntry, ...] = ()
     rate: Quantity | None = None  # of a range the fastest
+    most: tuple[DoseEntry, Timing] | None = None  # how much it allows in which period
     unreadable: tuple[str, ...] = ()  # field paths that could not be read
     further: tuple[str, ...] = ()  # what else it says in words: additional and patient instructions, method, site
 
