@@ -414,7 +414,9 @@ def _holds(when: When, about: _About) -> bool | tuple[str, Missing]:
     if when.clearance_below is not None:
         kidney, failed = about.kidney, about.knowledge.codes.groups["kidney_failure"]
         if kidney.clearance and not kidney.dialysis and kidney.clearance.rounded >= when.clearance_below:
-            return False
+            if kidney.moving != "rising":
+                return False
+            lacking.append(("creatinine clearance", Missing(Why.UNUSABLE, f"unreliable: {kidney.moving_because}")))
         if not (kidney.clearance or kidney.dialysis or any(problem.concept in failed for problem in facts.problems)):
             lacking += kidney.lacking
     return lacking[0] if lacking else True
