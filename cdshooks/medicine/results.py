@@ -407,7 +407,8 @@ _WRITTEN = re.compile(r"([<>]=?)?\s*(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?\s*([^\d\s].
 def _as_number(value: Quantity | str | Concept | None, analyte: Analyte) -> Quantity | str | Concept | None:
     """A number with its unit written as text ("4,500 IU/mL"), or a grade ("2+", "not detected"), as a quantity."""
     if isinstance(value, Quantity):
-        return _grade(f"{value.comparator}{value.value}{(value.unit or value.code).strip('{}')}", analyte) or value
+        number = value.value.normalize() if value.value.is_finite() else ""
+        return _grade(f"{value.comparator}{number}{(value.unit or value.code).strip('{}')}", analyte) or value
     for text in value.words if isinstance(value, Concept) else (value,) if value else ():
         text = text.replace("≥", ">=").replace("≤", "<=")
         if graded := _grade(text, analyte):

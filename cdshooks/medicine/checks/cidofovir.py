@@ -190,8 +190,8 @@ def _on_treatment(case: Case, rule: CidofovirRule, values: _Values) -> Iterator[
 def _visible_rise(case: Case, rule: CidofovirRule, values: _Values) -> Iterator[Finding]:
     """No creatinine from before therapy, but an earlier one over which it has risen as far as the label acts on."""
     now, lowest = values.creatinine, _lowest_before(case, rule, values)
-    if not isinstance(now, Lab) or lowest is None or values.baseline:
-        return
+    if not isinstance(now, Lab) or lowest is None or values.baseline or values.kidney.dialysis:
+        return  # on dialysis creatinine swings with every session
     rise, reduce, stop = _rise(lowest, now), rule.reduce, rule.stop
     reduced = rise < stop.rise_at_least_mg_dl and not _above(case, reduce.regimen_mg_per_kg)
     if rise < reduce.rise_at_least_mg_dl or reduced:
