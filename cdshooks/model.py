@@ -119,6 +119,7 @@ class Dosage:
     as_needed: bool = False
     doses: tuple[DoseEntry, ...] = ()
     rate: Quantity | None = None  # of a range the fastest
+    most: tuple[DoseEntry, Timing] | None = None  # how much it allows in which period
     unreadable: tuple[str, ...] = ()  # field paths that could not be read
     further: tuple[str, ...] = ()  # what else it says in words: additional and patient instructions, method, site
 
@@ -469,6 +470,14 @@ class Lab:
     laboratory: str = ""
     rivals: tuple["Lab", ...] = ()  # results that are neither older nor newer and say something else
 
+    def reaches(self, limit: Decimal) -> bool | None:
+        """Is it at least so much? None when it is a bound ("<150", ">0.3") that leaves it open."""
+        if ">" in self.comparator:
+            return True if self.value >= limit else None
+        if "<" in self.comparator:
+            return False if self.value < limit or (self.comparator == "<" and self.value == limit) else None
+        return self.value >= limit
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -505,7 +514,7 @@ class Words(Protocol):
         """The newest usable result, or why there is none."""
 
     @property
-    def in_doubt(self) -> Said | None:
+    def looked_at(self) -> Said | None:
         """As for `Results`."""
 
     def otherwise(self) -> "Words":
@@ -661,8 +670,8 @@ class Results(Protocol):
         """What was not used of the results that some check has looked at so far; looks at no further one."""
 
     @property
-    def in_doubt(self) -> Lab | None:
-        """The newest result, where somebody has looked at it and it has rivals."""
+    def looked_at(self) -> Lab | None:
+        """The newest usable result, where some check has looked at it; looks at no further one."""
 
     def otherwise(self) -> "Results":
         """The same results; of those that contradict each other the more favourable one counts."""
@@ -701,10 +710,10 @@ class Facts:
     refused: tuple[tuple[ChartOrder, str, str, str], ...] = ()  # (order, drug, what it is called, why not judged)
     not_for_cmv: tuple[tuple[Prescription, Intent], ...] = ()  # judged orders of other drugs whose words treat CMV
 
-    def in_doubt(self) -> tuple[Lab | Said, ...]:
-        """The newest results that some check has looked at and others contradict."""
-        numbers = (results.in_doubt for results in self.results.values())
-        words = (results.in_doubt for results in self.words.values())
+    def looked_at(self) -> tuple[Lab | Said, ...]:
+        """The newest results that some check has looked at."""
+        numbers = (results.looked_at for results in self.results.values())
+        words = (results.looked_at for results in self.words.values())
         return tuple(found for found in (*numbers, *words) if found)
 
     def otherwise(self) -> "Facts":

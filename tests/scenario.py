@@ -576,7 +576,7 @@ def _order(entry: Mapping[str, Any], identifier: str, release: str, *, active: b
     known = "hook order coding as form dose doses every times each code clock weekdays sig route reason note status of"
     _only(
         entry,
-        f"{known} as_needed count from to rate lasts unselected replaces instruction intent reported steps",
+        f"{known} as_needed count from to rate lasts most unselected replaces instruction intent reported steps",
         f"order {entry.get('order')}",
     )
     kind = "MedicationOrder" if release == "DSTU2" else "MedicationRequest"
@@ -672,6 +672,10 @@ def _dosage(entry: Mapping[str, Any], release: str) -> Json:
             amount, _, span = str(entry["rate"]).rpartition("/")
             rate = {"rateRatio": {"numerator": _quantity(amount), "denominator": _quantity(f"1 {span}")}}
         amounts = [amount | rate for amount in amounts] or [rate]
+    if "most" in entry:
+        amount, _, span = str(entry["most"]).rpartition("/")
+        most = {"numerator": _quantity(amount), "denominator": _quantity(f"1 {span}")}
+        found["maxDosePerPeriod"] = [most] if release == "R5" else most
     if amounts and release in ("DSTU2", "STU3"):
         found |= amounts[0]
     elif amounts:

@@ -124,9 +124,14 @@ def _timing(given: dict[str, Any]) -> Timing:
     )
 
 
+def _most(written: str) -> tuple[DoseEntry, Timing]:
+    amount, _, span = written.partition(" in ")
+    return _entry(amount), _timing({"timing": f"1/{span}"})
+
+
 def _dosage(given: dict[str, Any]) -> Dosage:
     keys = {"doses", "timing", "code", "count", "days", "times", "when", "starts", "ends", "events", "text", "prn"}
-    assert given.keys() <= keys | {"sequence", "rate", "unreadable", "lasts"}
+    assert given.keys() <= keys | {"sequence", "rate", "unreadable", "lasts", "most"}
     rate = _entry(given["rate"]).low if "rate" in given else None
     return Dosage(
         text=given.get("text", ""),
@@ -135,6 +140,7 @@ def _dosage(given: dict[str, Any]) -> Dosage:
         as_needed=given.get("prn", False),
         doses=tuple(_entry(str(written)) for written in given.get("doses", ())),
         rate=rate,
+        most=_most(given["most"]) if "most" in given else None,
         unreadable=tuple(given.get("unreadable", ())),
     )
 

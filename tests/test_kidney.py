@@ -50,7 +50,7 @@ class Series:
         return ()
 
     @property
-    def in_doubt(self) -> None:
+    def looked_at(self) -> None:
         return None
 
     def otherwise(self) -> "Series":

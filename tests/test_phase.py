@@ -226,7 +226,7 @@ class Loads:
         return self.unused
 
     @property
-    def in_doubt(self) -> None:
+    def looked_at(self) -> None:
         return None
 
     def otherwise(self) -> "Loads":

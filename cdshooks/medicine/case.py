@@ -12,7 +12,7 @@ from cdshooks.medicine.dosage.wording import plain
 from cdshooks.medicine.kidney import Clearance, Kidney, assess, child_per_kg
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.phase import phase_said
-from cdshooks.medicine.rules.dose import DoseRow, DoseRule, Formula, Known, Remark, When
+from cdshooks.medicine.rules.dose import CidofovirRule, DoseRow, DoseRule, Formula, Known, Remark, When
 from cdshooks.medicine.rules.entries import Cite, Measure
 from cdshooks.medicine.rules.renal_dose import Band, RenalDoseRule, TableRegimen
 from cdshooks.medicine.rules.safety import ByRoute, SafetyRule
@@ -40,6 +40,20 @@ class RenalCase:
     kidney: Kidney
     is_child: bool  # below the age at which the adult table starts
     lower: Band | None = None  # the band below, where the clearance may read too high and its edge is near
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsCase:
+    """Kidney limits of a drug whose dose stands in no table by kidney function, and the kidney function beside them."""
+
+    rule: CidofovirRule
+    kidney: Kidney
+    earlier: tuple[Order, ...]  # the orders on file that have given doses of this course
+
+    @property
+    def start_clearance(self) -> int | None:
+        """The clearance, mL/min, at or below which the drug is not started; None once the therapy runs."""
+        return None if self.earlier else self.rule.start.clearance_at_most_ml_min
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +131,7 @@ class Case:
     facts: Facts
     knowledge: Knowledge
     remarks: tuple[RemarkCase, ...] = ()
+    limits: LimitsCase | None = None  # cidofovir's
 
     def route_rows(self, rule: SafetyRule) -> Iterator[ByRoute]:
         """What a rule of this drug says of the route of the order, or of its form where it is not systemic."""
@@ -216,7 +231,16 @@ def case_of(order: Order, facts: Facts, knowledge: Knowledge) -> Case:
         renal = RenalCase(table, kidney, is_child, lower)
     about = _About(order, facts, knowledge)
     dose, course = _dose_case(about, renal), course_of(order, facts, knowledge)
-    return Case(order, renal, dose, course, facts, knowledge, tuple(_remarks(about)))
+    return Case(order, renal, dose, course, facts, knowledge, tuple(_remarks(about)), _limits_case(about))
+
+
+def _limits_case(about: "_About") -> LimitsCase | None:
+    order, facts, knowledge = about.order, about.facts, about.knowledge
+    for rule in knowledge.cidofovir:
+        if rule.drug == order.product.drug and order.route in rule.routes:
+            kidney = assess(facts, knowledge.kidney, rule.adults_from_years)
+            return LimitsCase(rule, kidney, tuple(earlier_orders(order, facts, knowledge)))
+    return None
 
 
 def _lower_band(table: RenalDoseRule, kidney: Kidney, facts: Facts, knowledge: Knowledge) -> Band | None:
@@ -430,7 +454,9 @@ def _holds(when: When, about: _About) -> bool | tuple[str, Missing]:
     if when.clearance_below is not None:
         kidney, failed = about.kidney, about.knowledge.codes.groups["kidney_failure"]
         if kidney.clearance and not kidney.dialysis and kidney.clearance.rounded >= when.clearance_below:
-            return False
+            if kidney.moving != "rising":
+                return False
+            lacking.append(("creatinine clearance", Missing(Why.UNUSABLE, f"unreliable: {kidney.moving_because}")))
         if not (kidney.clearance or kidney.dialysis or any(problem.concept in failed for problem in facts.problems)):
             lacking += kidney.lacking
     return lacking[0] if lacking else True

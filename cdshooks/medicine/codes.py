@@ -653,6 +653,11 @@ def load_codes(folder: Traversable) -> Codes:
     )
 
 
+def squeezed(words: str) -> str:
+    """Words of a grade as they are looked up: without spaces, in any letter case."""
+    return "".join(words.casefold().split())
+
+
 def _request(order: LabOrder | None) -> LabRequest | None:
     return LabRequest(order.loinc, order.name) if order else None
 
@@ -672,7 +677,7 @@ def _analyte(key: str, entry: AnalyteEntry, units: Mapping[str, Mapping[str, Uni
         remarks=entry.remarks,
         needs_exact=entry.needs_exact,
         words_are_results=entry.words_are_results,
-        grades=entry.grades,
+        grades={squeezed(words): number for words, number in entry.grades.items()},
         not_from=_other_specimens(entry),
         order=_request(entry.order),
         units=units[entry.units or key],

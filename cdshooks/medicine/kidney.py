@@ -136,7 +136,7 @@ def assess(
         inputs.append(
             Input(
                 "creatinine clearance",
-                _shown(clearance.value, 2 if per_kg else 1),
+                str(clearance.rounded) if per_kg else _shown(clearance.value),
                 clearance.unit,
                 facts.today.isoformat(),
                 clearance.arithmetic,
@@ -182,9 +182,13 @@ def cockcroft_gault_per_kg(rule: KidneyRule, age: int, sex: str, creatinine: Dec
     factor, times = _by_sex(formula, sex)
     value = (formula.age_from - age) * factor / (formula.divisor * creatinine)
     text = f"({formula.age_from} - {age}) / ({formula.divisor} x {_shown(creatinine, 3)} mg/dL){times}"
-    return Clearance(
-        value, "mL/min/kg", "Cockcroft-Gault per kg", f"{text} = {_shown(value, 2)} mL/min/kg", "the formula"
-    )
+    return _per_kg(value, "Cockcroft-Gault per kg", text, "the formula")
+
+
+def _per_kg(value: Decimal, formula: str, arithmetic: str, by: str) -> Clearance:
+    """A clearance per kg, shown with the two decimals that the bands have."""
+    found = Clearance(value, "mL/min/kg", formula, "", by)
+    return replace(found, arithmetic=f"{arithmetic} = {found}")
 
 
 def _measured(facts: Facts, rule: KidneyRule, weight: Lab | Missing) -> tuple[Clearance, Lab] | None:
@@ -195,8 +199,8 @@ def _measured(facts: Facts, rule: KidneyRule, weight: Lab | Missing) -> tuple[Cl
     if (facts.today - result.on).days > rule.measured.within_days:
         return None
     value = result.value / weight.value
-    text = f"{_shown(result.value)} mL/min measured / {_shown(weight.value)} kg = {_shown(value, 2)} mL/min/kg"
-    return Clearance(value, "mL/min/kg", "Measured clearance per kg", text, "measurement"), result
+    text = f"{_shown(result.value)} mL/min measured / {_shown(weight.value)} kg"
+    return _per_kg(value, "Measured clearance per kg", text, "measurement"), result
 
 
 def _by_sex(formula: CockcroftGault, sex: str) -> tuple[Decimal, str]:

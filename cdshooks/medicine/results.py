@@ -13,7 +13,7 @@ from functools import partial
 from itertools import groupby
 from typing import TypeVar
 
-from cdshooks.medicine.codes import Analyte, Test, plain_text
+from cdshooks.medicine.codes import Analyte, Test, plain_text, squeezed
 from cdshooks.medicine.dates import day_of, is_partial, moment_of
 from cdshooks.medicine.orders import short
 from cdshooks.medicine.units import Refusal, convert, is_logarithm, readable
@@ -84,9 +84,9 @@ class AnalyteResults:
         return tuple(self._unused)
 
     @property
-    def in_doubt(self) -> Lab | None:
-        """The newest result, where somebody has looked at it and it has rivals."""
-        return next((lab for lab in self._used[:1] if lab.rivals), None)
+    def looked_at(self) -> Lab | None:
+        """The newest usable result, where somebody has looked at it."""
+        return next(iter(self._used), None)
 
     def otherwise(self) -> "AnalyteResults":
         """The same results; of those that contradict each other the more favourable one counts."""
@@ -237,9 +237,9 @@ class TestResults:
         return tuple(self._unused)
 
     @property
-    def in_doubt(self) -> Said | None:
-        """The newest result, where somebody has looked at it and it has rivals."""
-        return self._newest if isinstance(self._newest, Said) and self._newest.rivals else None
+    def looked_at(self) -> Said | None:
+        """The newest usable result, where somebody has looked at it."""
+        return self._newest if isinstance(self._newest, Said) else None
 
     def otherwise(self) -> "TestResults":
         """The same results; of those that contradict each other the more favourable one counts."""
@@ -391,7 +391,8 @@ def _original(said: Quantity | str | Concept | None, value: Quantity | str | Con
     if isinstance(said, str) or not isinstance(value, Quantity):
         words = said if isinstance(said, str) else " ".join(said.words[:1]) if isinstance(said, Concept) else ""
         return short(words, 40)
-    return short(f"{value.comparator}{value.value} {value.unit or value.code}".strip(), 40)
+    sent = said if isinstance(said, Quantity) else value
+    return short(f"{sent.comparator}{sent.value} {sent.unit or sent.code}".strip(), 40)
 
 
 def _another_specimen(observation: ChartObservation, analyte: Analyte, kind: str) -> str:
@@ -407,15 +408,28 @@ _WRITTEN = re.compile(r"([<>]=?)?\s*(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?\s*([^\d\s].
 
 def _as_number(value: Quantity | str | Concept | None, analyte: Analyte) -> Quantity | str | Concept | None:
     """A number with its unit written as text ("4,500 IU/mL"), or a grade ("2+", "not detected"), as a quantity."""
-    words = value.words if isinstance(value, Concept) else (value,) if isinstance(value, str) else ()
-    for text in words:
-        first = text.casefold().split("(")[0].strip()
-        if first in analyte.grades:
-            return Quantity(analyte.grades[first], analyte.unit)
+    if isinstance(value, Quantity):
+        number = value.value.normalize() if value.value.is_finite() else ""
+        return _grade(f"{value.comparator}{number}{(value.unit or value.code).strip('{}')}", analyte) or value
+    for text in value.words if isinstance(value, Concept) else (value,) if value else ():
+        text = text.replace("≥", ">=").replace("≤", "<=")
+        if graded := _grade(text, analyte):
+            return graded
         if found := _WRITTEN.fullmatch(text.strip()):
             number = Decimal(found[2].replace(",", "") + (found[3] or ""))
             return Quantity(number, (found[4] or "").strip(), comparator=found[1] or "")
     return value
+
+
+def _grade(text: str, analyte: Analyte) -> Quantity | None:
+    """A grade as a quantity; one in brackets counts before the word that it explains ("Large (3+)")."""
+    before, _, inside = text.partition("(")
+    for part in map(squeezed, (text, inside.removesuffix(")"), before)) if analyte.grades else ():
+        grade = part.lstrip("<>=")
+        for known, sign in ((part, ""), (grade, part.removesuffix(grade))):
+            if known in analyte.grades:
+                return Quantity(analyte.grades[known], analyte.unit, comparator=sign)
+    return None
 
 
 def _status_remark(status: str) -> str:

@@ -727,9 +727,20 @@ def _dosage(value: Json) -> Dosage:
         or bool(value.get("asNeededFor")),
         doses=tuple(entry for rate in rates for entry in _doses(rate, unreadable)),
         rate=next(iter([found for rate in rates for found in _rates(rate, unreadable)]), None),
+        most=_most(value.get("maxDosePerPeriod")),
         unreadable=tuple(unreadable),
         further=tuple(_further(value)),
     )
+
+
+def _most(value: Any) -> tuple[DoseEntry, Timing] | None:
+    """How much the order allows in which period: a ratio, from R5 on a list of them."""
+    ratio = next(iter(objects(value)), {})
+    amount, span = _quantity(ratio.get("numerator")), _quantity(ratio.get("denominator"))
+    if amount is None or span is None:
+        return None
+    timing = Timing(frequency=Decimal(1), period=span.value, period_unit=span.code or span.unit)
+    return DoseEntry(low=amount, high=amount), timing
 
 
 def _rates(value: Json, unreadable: list[str]) -> Iterator[Quantity]:

@@ -170,6 +170,8 @@ def request_other(case: Other) -> Json:
     born = {"birthDate": case.born.isoformat()} if case.born else {}
     measured = ((case.weight, "kg"), (case.height, "cm"), (case.creatinine, "mg/dL"))
     results = [_result(f"obs-{i}", value, unit, 1) for i, (value, unit) in enumerate(measured, 1) if value is not None]
+    results += [_result("obs-before", case.before, "mg/dL", 3)] if case.before is not None else []
+    results += [_result("obs-albumin", case.albumin, "g/dL", 1)] if case.albumin is not None else []
     conditions = {"kidney transplant": ("Z94.0", "Kidney transplant status"), "congenital": ("P35.1", "Congenital CMV")}
     problems = [_condition(*conditions[case.condition])] if case.condition else []
     procedures = [_dialysis(*_PROCEDURES["haemodialysis"])] if case.dialysis else []

@@ -70,7 +70,9 @@ def run(facts: Facts, knowledge: Knowledge) -> tuple[tuple[Finding, ...], tuple[
     only what the other one proposes too, and a card says what the other one would have found.
     """
     findings, failures = _judged(facts, knowledge)
-    if in_doubt := data_quality.in_doubt(facts, knowledge):
+    looked_at = data_quality.looked_at(facts, knowledge)
+    findings += data_quality.preliminary(looked_at, facts, knowledge, findings)
+    if in_doubt := [one for one in looked_at if one.rivals]:
         others, more = _judged(facts.otherwise(), knowledge)
         card = data_quality.contradiction(in_doubt, facts, knowledge, [f for f in others if f not in findings])
         findings = [

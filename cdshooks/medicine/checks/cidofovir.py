@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
-from cdshooks.medicine.case import Case, earlier_orders
+from cdshooks.medicine.case import Case, LimitsCase
 from cdshooks.medicine.compare import in_table_unit
-from cdshooks.medicine.kidney import Kidney, assess
+from cdshooks.medicine.kidney import Kidney
 from cdshooks.medicine.propose import proposal
 from cdshooks.medicine.rules.dose import CidofovirRule
 from cdshooks.medicine.rules.entries import Cite
 from cdshooks.medicine.rules.renal_dose import TableRegimen
-from cdshooks.model import Finding, Indicator, Input, Lab, LabRequest, Missing, Regimen, Why
+from cdshooks.model import Finding, Indicator, Input, Lab, LabRequest, Missing, Phase, Regimen, Why
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,22 +28,24 @@ class _Values:
 
 def check(case: Case) -> Iterator[Finding]:
     """Findings of topic contraindication, toxicity, renalDose, monitoring and dataQuality for a cidofovir order."""
-    for rule in case.knowledge.cidofovir:
-        if rule.drug == case.order.product.drug and case.order.route in rule.routes:
-            values = _values(case, rule)
-            yield from _not_known(case, rule, values)
-            yield from _too_old(case, rule, values)
-            if values.on_treatment:
-                yield from _on_treatment(case, rule, values)
-            else:
-                yield from _at_start(case, rule, values)
-            yield from _small_without_reason(case, rule, values)
+    if case.limits is None:
+        return
+    rule, values = case.limits.rule, _values(case, case.limits)
+    yield from _not_known(case, rule, values)
+    yield from _left_open(case, rule, values)
+    yield from _too_old(case, rule, values)
+    if values.on_treatment:
+        yield from _on_treatment(case, rule, values)
+    else:
+        yield from _at_start(case, rule, values)
+        if case.order.intent.phase is Phase.MAINTENANCE:  # it runs by its words: no order on file says since when
+            yield from _visible_rise(case, rule, values)
+    yield from _small_without_reason(case, rule, values)
 
 
-def _values(case: Case, rule: CidofovirRule) -> _Values:
-    facts = case.facts
-    given = earlier_orders(case.order, facts, case.knowledge)
-    begun = [order.starts for order in given if order.starts]
+def _values(case: Case, limits: LimitsCase) -> _Values:
+    facts, rule = case.facts, limits.rule
+    begun = [order.starts for order in limits.earlier if order.starts]
     before = None
     if begun:
         start = min(begun)
@@ -52,9 +54,9 @@ def _values(case: Case, rule: CidofovirRule) -> _Values:
     return _Values(
         creatinine=facts.newest("creatinine"),
         protein=facts.newest("urine-protein"),
-        kidney=assess(facts, case.knowledge.kidney, rule.adults_from_years),
+        kidney=limits.kidney,
         baseline=before,
-        on_treatment=bool(given),
+        on_treatment=bool(limits.earlier),
     )
 
 
@@ -73,6 +75,30 @@ def _not_known(case: Case, rule: CidofovirRule, values: _Values) -> Iterator[Fin
         summary = f": limits not checked ({name} {missing.why.value})"
         because = f"{name[:1].upper()}{name[1:]}: {missing}. The label makes it a condition of every dose."
         yield _finding(case, rule, values, topic, indicator, rule.every_dose.cite, summary, because, tests=tests)
+
+
+def _left_open(case: Case, rule: CidofovirRule, values: _Values) -> Iterator[Finding]:
+    """A urine protein of which only a bound is known, and which settles a limit as little as a missing one."""
+    stop = (rule.stop.protein_at_least_mg_dl, rule.stop.dipstick, Indicator.CRITICAL)
+    watch = (rule.watch.protein_at_least_mg_dl, rule.watch.dipstick, Indicator.WARNING)
+    start = (rule.start.protein_at_least_mg_dl, rule.start.dipstick, Indicator.CRITICAL)
+    protein = values.protein
+    limits = (stop, watch) if values.on_treatment else (start,)
+    left = [one for one in limits if isinstance(protein, Lab) and protein.reaches(one[0]) is None]
+    if left and isinstance(protein, Lab):
+        edges = " and ".join(f"{limit} mg/dL ({dipstick})" for limit, dipstick, _ in left)
+        yield _finding(
+            case,
+            rule,
+            values,
+            "monitoring",
+            max(indicator for _, _, indicator in left),
+            rule.every_dose.cite,
+            f": limits not checked (urine protein {protein.original} does not settle {left[0][0]} mg/dL)",
+            f"Urine protein {protein.original} of {protein.on.isoformat()} is only a bound:"
+            f" whether it reaches {edges} is not known. The label makes it a condition of every dose.",
+            tests=_tests(case, "urine protein"),
+        )
 
 
 def _tests(case: Case, name: str) -> tuple[LabRequest, ...]:
@@ -106,7 +132,7 @@ def _at_start(case: Case, rule: CidofovirRule, values: _Values) -> Iterator[Find
     clearance = values.kidney.clearance
     if clearance and clearance.rounded <= limits.clearance_at_most_ml_min:
         reasons.append(f"CrCl {clearance} is at or below {limits.clearance_at_most_ml_min}")
-    if isinstance(values.protein, Lab) and values.protein.value >= limits.protein_at_least_mg_dl:
+    if isinstance(values.protein, Lab) and values.protein.reaches(limits.protein_at_least_mg_dl):
         limit = f"{limits.protein_at_least_mg_dl} mg/dL ({limits.dipstick})"
         reasons.append(f"urine protein {values.protein.original} reaches {limit}")
     if reasons:
@@ -128,8 +154,7 @@ def _on_treatment(case: Case, rule: CidofovirRule, values: _Values) -> Iterator[
     stop: list[tuple[str, str]] = []  # (in short, in full)
     line, rise = "", Decimal(0)
     if isinstance(values.creatinine, Lab) and values.baseline:
-        exact = values.creatinine.value - values.baseline.value
-        rise = exact.quantize(Decimal("0.01"), rounding=ROUND_HALF_UP)  # 26.5 umol/L is a rise of 0.3 mg/dL
+        rise = _rise(values.baseline, values.creatinine)
         line = (
             f"Serum creatinine {values.baseline.original} before therapy ({values.baseline.on.isoformat()}),"
             f" {values.creatinine.original} now"
@@ -137,10 +162,13 @@ def _on_treatment(case: Case, rule: CidofovirRule, values: _Values) -> Iterator[
         if rise >= rule.stop.rise_at_least_mg_dl:
             stop.append((f"creatinine up by {rise} mg/dL", f"{line}: up by {rise} mg/dL."))
     elif isinstance(values.creatinine, Lab):
-        summary = ": no creatinine from before therapy, a rise cannot be seen"
-        because = "The label reduces the dose, or stops, by the rise over the creatinine before therapy."
-        yield _finding(case, rule, values, "dataQuality", Indicator.INFO, rule.reduce.cite, summary, because)
-    if isinstance(values.protein, Lab) and values.protein.value >= rule.stop.protein_at_least_mg_dl:
+        if risen := list(_visible_rise(case, rule, values)):
+            yield from risen
+        else:
+            summary = ": no creatinine from before therapy, a rise cannot be seen"
+            because = "The label reduces the dose, or stops, by the rise over the creatinine before therapy."
+            yield _finding(case, rule, values, "dataQuality", Indicator.INFO, rule.reduce.cite, summary, because)
+    if isinstance(values.protein, Lab) and values.protein.reaches(rule.stop.protein_at_least_mg_dl):
         protein = f"urine protein {values.protein.original} ({rule.stop.dipstick} or more)"
         stop.append((protein, f"{protein[:1].upper()}{protein[1:]}."))
     if stop:
@@ -153,10 +181,41 @@ def _on_treatment(case: Case, rule: CidofovirRule, values: _Values) -> Iterator[
         return
     if rise >= rule.reduce.rise_at_least_mg_dl and _above(case, rule.reduce.regimen_mg_per_kg):
         yield _reduce(case, rule, values, rise, line)
-    if isinstance(values.protein, Lab) and values.protein.value >= rule.watch.protein_at_least_mg_dl:
+    if isinstance(values.protein, Lab) and values.protein.reaches(rule.watch.protein_at_least_mg_dl):
         summary = f": new urine protein {values.protein.original} on treatment ({rule.watch.dipstick} or more)"
         cite, tests = rule.watch.cite, _tests(case, "urine protein")
         yield _finding(case, rule, values, "toxicity", Indicator.WARNING, cite, summary, rule.watch.says, tests=tests)
+
+
+def _visible_rise(case: Case, rule: CidofovirRule, values: _Values) -> Iterator[Finding]:
+    """No creatinine from before therapy, but an earlier one over which it has risen as far as the label acts on."""
+    now, lowest = values.creatinine, _lowest_before(case, rule, values)
+    if not isinstance(now, Lab) or lowest is None or values.baseline or values.kidney.dialysis:
+        return  # on dialysis creatinine swings with every session
+    rise, reduce, stop = _rise(lowest, now), rule.reduce, rule.stop
+    reduced = rise < stop.rise_at_least_mg_dl and not _above(case, reduce.regimen_mg_per_kg)
+    if rise < reduce.rise_at_least_mg_dl or reduced:
+        return
+    found = _finding(
+        case,
+        rule,
+        values,
+        "toxicity",
+        Indicator.WARNING,
+        stop.cite if rise >= stop.rise_at_least_mg_dl else reduce.cite,
+        f": creatinine up by {rise} mg/dL since {lowest.on.isoformat()}, none from before therapy on file",
+        f"Serum creatinine {lowest.original} of {lowest.on.isoformat()}, the lowest on file;"
+        f" {now.original} of {now.on.isoformat()}.",
+        f"The label has {reduce.regimen_mg_per_kg} mg/kg after a rise of {reduce.rise_at_least_mg_dl} mg/dL over the"
+        f" creatinine before therapy, and stops at {stop.rise_at_least_mg_dl}: find that one.",
+    )
+    earlier = Input("earlier serum creatinine", lowest.original, "", lowest.on.isoformat(), lowest.ref)
+    yield replace(found, inputs=(*found.inputs, earlier))
+
+
+def _rise(before: Lab, now: Lab) -> Decimal:
+    """In mg/dL to two decimals: 26.5 umol/L are a rise of 0.3 mg/dL."""
+    return (now.value - before.value).quantize(Decimal("0.01"), rounding=ROUND_HALF_UP)
 
 
 def _small_without_reason(case: Case, rule: CidofovirRule, values: _Values) -> Iterator[Finding]:
@@ -166,7 +225,7 @@ def _small_without_reason(case: Case, rule: CidofovirRule, values: _Values) -> I
     tolerance = case.knowledge.judgement.tolerance
     if ordered is None or abs(ordered.high / small - 1) > tolerance:
         return
-    if isinstance(values.protein, Lab) and values.protein.value >= rule.watch.protein_at_least_mg_dl:
+    if isinstance(values.protein, Lab) and values.protein.reaches(rule.watch.protein_at_least_mg_dl) is not False:
         return  # the label considers a smaller dose
     now, before = values.creatinine, _lowest_before(case, rule, values)
     if not isinstance(now, Lab) or before is None:
@@ -174,7 +233,7 @@ def _small_without_reason(case: Case, rule: CidofovirRule, values: _Values) -> I
         because = f"The label has {full} mg/kg, and {small} mg/kg after a rise over the creatinine before therapy."
         yield _finding(case, rule, values, "renalDose", Indicator.INFO, rule.reduce.cite, summary, because)
         return
-    if (now.value - before.value).quantize(Decimal("0.01"), rounding=ROUND_HALF_UP) >= rule.reduce.rise_at_least_mg_dl:
+    if _rise(before, now) >= rule.reduce.rise_at_least_mg_dl:
         return
     found = _finding(
         case,

@@ -46,13 +46,13 @@ def check_call(facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
     yield from _of_others(facts, knowledge)
 
 
-def in_doubt(facts: Facts, knowledge: Knowledge) -> tuple[Lab | Said, ...]:
-    """The results looked at which others of the same moment contradict; () without an order that they are used for.
+def looked_at(facts: Facts, knowledge: Knowledge) -> tuple[Lab | Said, ...]:
+    """The newest results that some check has looked at; () without an order that they are used for.
 
     On dialysis creatinine swings with every session, and no clearance is asked for.
     """
     on_dialysis = current_dialysis(facts, knowledge.kidney) is not None
-    found = facts.in_doubt() if facts.orders else ()
+    found = facts.looked_at() if facts.orders else ()
     return tuple(o for o in found if not (on_dialysis and isinstance(o, Lab) and o.analyte == "creatinine"))
 
 
@@ -112,6 +112,43 @@ def depending(finding: Finding, doubted: Sequence[Lab | Said], knowledge: Knowle
         proposals=(),
         withdraw="",
     )
+
+
+def preliminary(
+    used: Sequence[Lab | Said], facts: Facts, knowledge: Knowledge, findings: Sequence[Finding]
+) -> Iterator[Finding]:
+    """Results that the answer rests on and that may still change, where no finding says so of them."""
+    said = {
+        entry.reference
+        for finding in findings
+        if any(_PRELIMINARY in line for line in finding.because)
+        for entry in finding.inputs
+    }
+    shown = [one for one in used if _PRELIMINARY in one.remark and not (one.ref and one.ref in said)]
+    if not shown:
+        return
+    only = facts.orders[0] if len(facts.orders) == 1 else None
+    names = [_test_of(one, knowledge)[0] for one in shown]
+    more = f" and {len(shown) - 1} more" if len(shown) > 1 else ""
+    found = _finding(
+        knowledge,
+        only.chart if only else None,
+        only.product.drug if only else "",
+        Indicator.INFO,
+        f"{only.label if only else 'CMV therapy'}: {names[0]} {_as_sent(shown[0])}{more} preliminary",
+        *(
+            f"{_upper(name)} {_as_sent(one)} of {one.on.isoformat()} is {_PRELIMINARY}: the final result may differ."
+            for name, one in zip(names, shown, strict=True)
+        ),
+        rules=("data/preliminary",),
+    )
+    inputs = (
+        Input(name, _as_sent(one), "", one.on.isoformat(), one.ref) for name, one in zip(names, shown, strict=True)
+    )
+    yield replace(found, inputs=tuple(inputs))
+
+
+_PRELIMINARY = "preliminary"
 
 
 def _test_of(one: Lab | Said, knowledge: Knowledge) -> tuple[str, LabRequest | None]:

@@ -3,15 +3,17 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from cdshooks.medicine.case import Case, RenalCase, record_gap
+from cdshooks.medicine.case import Case, LimitsCase, RenalCase, record_gap
 from cdshooks.medicine.kidney import Kidney, measured_days
 from cdshooks.medicine.rules.entries import Cite
 from cdshooks.medicine.rules.renal_dose import Band
-from cdshooks.model import Finding, Indicator, Intent, Lab, Phase, Why
+from cdshooks.model import Finding, Indicator, Lab, Phase, Regimen, Why
 
 
 def check(case: Case) -> Iterator[Finding]:
-    """Findings of topic renalFunction for an order whose dose depends on the kidneys."""
+    """Findings of topic renalFunction for an order whose dose or start depends on the kidneys."""
+    if case.limits:
+        yield from _beside_limits(case, case.limits)
     if case.renal is None:
         return
     if case.renal.kidney.dialysis_said:
@@ -26,11 +28,12 @@ def check(case: Case) -> Iterator[Finding]:
     yield from _old_measures(case, case.renal)
     if not case.renal.is_child:
         yield from _may_read_too_high(case, case.renal)
+        yield from _holds_fluid(case, case.renal)
 
 
 def _finding(
     case: Case,
-    renal: RenalCase,
+    renal: RenalCase | LimitsCase,
     cite: Cite,
     indicator: Indicator,
     summary: str,
@@ -48,7 +51,7 @@ def _finding(
         inputs=renal.kidney.inputs,
         lab_requests=(creatinine,) if order_creatinine and creatinine else (),
     )
-    return replace(found, rules=(*found.rules, renal.table.id))
+    return replace(found, rules=(*found.rules, (renal.table if isinstance(renal, RenalCase) else renal.rule).id))
 
 
 def _not_computable(case: Case, renal: RenalCase) -> Iterator[Finding]:
@@ -80,9 +83,7 @@ def _dialysis_said(case: Case, renal: RenalCase) -> Finding:
         kind = modality if modality == "haemodialysis" else f"{modality} dialysis"
         judged, made = f"{kind} is assumed, as the order says so", f"The order is judged as on {kind}."
         band = renal.table.band(kidney.clearance.rounded) if kidney.clearance and not renal.is_child else None
-        otherwise = (
-            f"Without dialysis, at CrCl {kidney.clearance}: {_in_words(band, case.order.intent)}." if band else ""
-        )
+        otherwise = f"Without dialysis, at CrCl {kidney.clearance}: {_in_words(case, band)}." if band else ""
     else:
         judged = f"judged at CrCl {kidney.clearance}, but the order speaks of dialysis"
         made = "At this clearance dialysis is unlikely: the order is judged without it."
@@ -148,12 +149,12 @@ def _stale(case: Case, renal: RenalCase) -> Iterator[Finding]:
     )
 
 
-def _old_measures(case: Case, renal: RenalCase) -> Iterator[Finding]:
+def _old_measures(case: Case, renal: RenalCase | LimitsCase) -> Iterator[Finding]:
     """A weight, of a child also a height, that no longer stands for today."""
     facts, rule = case.facts, case.knowledge.kidney
-    limit = measured_days(rule, facts)
+    limit, child = measured_days(rule, facts), isinstance(renal, RenalCase) and renal.is_child
     names = [("weight", "weigh again")]
-    if renal.is_child:
+    if child:
         names.append(("height", "measure again"))
         if case.dose and case.dose.row.weigh_every_days is not None:
             del names[0]  # said with the dose
@@ -161,7 +162,7 @@ def _old_measures(case: Case, renal: RenalCase) -> Iterator[Finding]:
     old = [(n, what, lab) for n, what, lab in old if (facts.today - lab.on).days > limit]
     if old:
         used = " and ".join(f"{n} used is of {lab.on.isoformat()}" for n, _, lab in old)
-        grown = f" At this age they stand for {limit} days." if renal.is_child else ""
+        grown = f" At this age they stand for {limit} days." if child else ""
         yield _finding(
             case,
             renal,
@@ -174,12 +175,12 @@ def _old_measures(case: Case, renal: RenalCase) -> Iterator[Finding]:
 
 
 def _may_read_too_high(case: Case, renal: RenalCase) -> Iterator[Finding]:
-    """Low albumin, nephrotic syndrome, oedema: a caveat, and the lower band's regimen when its edge is near."""
-    kidney, below, intent = renal.kidney, renal.lower, case.order.intent
+    """Low albumin, nephrotic syndrome: a caveat, and the lower band's regimen when its edge is near."""
+    kidney, below = renal.kidney, renal.lower
     cite, clearance = case.knowledge.kidney.doubtful.cite, kidney.clearance
     if below and clearance:
         edge = renal.table.band(clearance.rounded).at_least
-        lower = _in_words(below, intent)
+        lower, every = _in_words(case, below), _in_words(case, below, every=True)
         yield _finding(
             case,
             renal,
@@ -189,25 +190,98 @@ def _may_read_too_high(case: Case, renal: RenalCase) -> Iterator[Finding]:
             _sentence("; ".join(kidney.doubts)),
             f"Creatinine clearance then overestimates; {clearance} is"
             f" {clearance.rounded - edge} above the band edge at {edge}."
-            f" Regimen of the band below: {lower}. Consider a cystatin C.",
+            f" Regimen of the band below: {every}. Consider a cystatin C.",
             _clearance_line(kidney),
         )
-    if kidney.fluid:
+
+
+def _regimens(case: Case, band: Band, phase: Phase) -> list[str]:
+    """What a band has for a phase, in words: in the interval of the order, where it has that."""
+    column = [r for r in (band.treatment if phase is Phase.TREATMENT else band.stable) if not r.alternative]
+    ordered = case.order.regimen.per_day if isinstance(case.order.regimen, Regimen) else None
+    alike = [regimen for regimen in column if regimen.per_day == ordered]
+    return [regimen.regimen.wording for regimen in alike or column]
+
+
+def _holds_fluid(case: Case, renal: RenalCase | LimitsCase) -> Iterator[Finding]:
+    if renal.kidney.fluid:
         yield _finding(
             case,
             renal,
-            cite,
+            case.knowledge.kidney.doubtful.cite,
             Indicator.INFO,
-            f"weight may hold fluid ({kidney.fluid})",
+            f"weight may hold fluid ({renal.kidney.fluid})",
             "Oedema inflates the clearance and every mg/kg dose: use the dry weight.",
         )
 
 
-def _in_words(band: Band, intent: Intent) -> str:
-    """The first regimens of a band for the phase that holds, or for both."""
-    phases = (intent.phase,) if intent.phase else (Phase.TREATMENT, Phase.MAINTENANCE)
-    rows = [(phase, band.treatment if phase is Phase.TREATMENT else band.stable) for phase in phases]
-    return "; ".join(f"{row[0].regimen.wording} ({phase.value})" if row else "not recommended" for phase, row in rows)
+def _in_words(case: Case, band: Band, *, every: bool = False) -> str:
+    """A regimen of a band (or every one) for the phase that holds, or for both."""
+    phase = case.order.intent.phase
+    rows = [(one, _regimens(case, band, one)) for one in ((phase,) if phase else (Phase.TREATMENT, Phase.MAINTENANCE))]
+    return "; ".join(
+        f"{' or '.join(words if every else words[:1])} ({one.value})" if words else "not recommended"
+        for one, words in rows
+    )
+
+
+def _beside_limits(case: Case, limits: LimitsCase) -> Iterator[Finding]:
+    """Where no dose hangs on the clearance but a start does: is that clearance to be trusted?
+
+    That it cannot be computed, or is too old, is said with the limits themselves.
+    """
+    kidney, rule = limits.kidney, case.knowledge.kidney
+    if kidney.dialysis:
+        return
+    if kidney.moving:
+        rising, edge = kidney.moving == "rising", limits.start_clearance
+        unsure = f" That it is above the limit of {edge} mL/min is not confirmed." if edge else ""
+        yield _finding(
+            case,
+            limits,
+            rule.acute_change.cite,
+            Indicator.WARNING if rising else Indicator.INFO,
+            "CrCl unreliable, creatinine is rising (acute kidney injury)"
+            if rising
+            else "creatinine is falling, CrCl reads too low",
+            _sentence(kidney.moving_because),
+            f"The true clearance is {'below' if rising else 'above'} the computed one.{unsure if rising else ''}",
+            _clearance_line(kidney),
+        )
+    yield from _old_measures(case, limits)
+    yield from _near_the_limit(case, limits)
+    yield from _holds_fluid(case, limits)
+
+
+def _near_the_limit(case: Case, limits: LimitsCase) -> Iterator[Finding]:
+    """A start that the clearance allows, but not by adjusted weight, or only just in low albumin."""
+    kidney, rule, edge = limits.kidney, case.knowledge.kidney, limits.start_clearance
+    clearance, second = kidney.clearance, kidney.second
+    if edge is None or clearance is None or clearance.rounded <= edge:
+        return
+    if second and second.rounded <= edge:
+        yield _finding(
+            case,
+            limits,
+            rule.adjusted_weight.cite,
+            Indicator.INFO,
+            f"CrCl {clearance.rounded} by {clearance.by}, {second.rounded} by {second.by}; no start at {edge} or below",
+            _sentence(kidney.second_because),
+            _clearance_line(kidney),
+            f"{second.formula}: {second.arithmetic}.",
+        )
+    if kidney.doubts and clearance.rounded - edge <= rule.doubtful.margin_ml_min:
+        yield _finding(
+            case,
+            limits,
+            rule.doubtful.cite,
+            Indicator.INFO,
+            f"CrCl {clearance.rounded} may be too high ({kidney.doubts[0]}); no start at {edge} or below",
+            _sentence("; ".join(kidney.doubts)),
+            f"Creatinine clearance then overestimates; {clearance} is {clearance.rounded - edge} above the limit of"
+            f" {edge} for a start. Consider a cystatin C.",
+            _clearance_line(kidney),
+        )
 
 
 def _clearance_line(kidney: Kidney) -> str:

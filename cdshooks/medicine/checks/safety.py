@@ -296,7 +296,7 @@ def _too_strong(case: Case, rule: SafetyRule, limits: InfusionLimits, giving: Gi
             continue
         known = dose.concentration(giving)
         as_sold = known is not None and known == case.order.product.mg_per_ml and "undiluted" not in giving.ways
-        if known is not None and known > row.at_most_mg_per_ml and (row.must_be_said or not as_sold):
+        if known is not None and round(known, 2) > row.at_most_mg_per_ml and (row.must_be_said or not as_sold):
             yield _concentration(case, rule, row, f"{known:.1f}".removesuffix(".0") + " mg/mL is too strong")
         elif known is None and row.must_be_said and "diluted" not in giving.ways:
             yield _concentration(case, rule, row, "no dilution is ordered")

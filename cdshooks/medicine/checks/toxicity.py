@@ -92,20 +92,10 @@ def _counts(case: Case, limit: Limit, lab: Lab) -> bool:
 
 def _reaches(lab: Lab, limit: Limit) -> bool | None:
     """Is the value beyond the limit? None when it is a bound ("<1", ">0.3") that leaves it open."""
-    value, sign = lab.value, lab.comparator
     if limit.below is not None:
-        if "<" in sign:
-            return True if value < limit.below or (sign == "<" and value == limit.below) else None
-        if ">" in sign:
-            return False if value >= limit.below else None
-        return value < limit.below
-    if limit.at_least is None:
-        return False
-    if ">" in sign:
-        return True if value >= limit.at_least else None
-    if "<" in sign:
-        return False if value < limit.at_least or (sign == "<" and value == limit.at_least) else None
-    return value >= limit.at_least
+        above = lab.reaches(limit.below)
+        return None if above is None else not above
+    return limit.at_least is not None and lab.reaches(limit.at_least)
 
 
 def _harm(case: Case, rule: ToxicityRule, limit: Limit, lab: Lab) -> _Harm:

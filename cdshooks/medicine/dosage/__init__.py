@@ -126,7 +126,25 @@ def _read_step(
     sure = structured and not (chosen.assumed or doubt or timed.often.about or chosen.kind == "text")
     often = timed.often if not dosage.as_needed else replace(timed.often, as_needed=True)
     put = _put(chosen, often, tuple(notes), sure)
-    return replace(put, as_it_stands=sure and chosen.how == chosen.wording)
+    regimen = replace(put, as_it_stands=sure and chosen.how == chosen.wording)
+    return _beyond_its_limit(regimen, dosage, product, words) or regimen
+
+
+def _beyond_its_limit(regimen: Regimen, dosage: Dosage, product: Product, words: DoseWords) -> Unread | None:
+    """A scheduled regimen of more than the order itself allows in a period: which of the two is meant?"""
+    if dosage.most is None or regimen.per_day is None or regimen.as_needed:
+        return None
+    entry, period = dosage.most
+    amount, timed = entry_amount(entry, product, words), read_timing(period, read_sig("", words), words)
+    if isinstance(amount, Unread) or isinstance(timed, Unread) or timed.often is None or timed.often.rate is None:
+        return None
+    most = in_mg(amount[0], "", product, words)
+    if isinstance(most, Unread) or most.unit != regimen.unit:
+        return None
+    allowed = most.high * _decimal(timed.often.rate[0]) * (1 + words.agree_within)
+    if regimen.high * (regimen.per_day_high or regimen.per_day) <= allowed:
+        return None
+    return Unread(f"{regimen.wording}, and at most {most.wording} {often_wording(_decimal(timed.often.rate[0]))}")
 
 
 def _decimal(value: Fraction) -> Decimal:
