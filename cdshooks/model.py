@@ -725,7 +725,7 @@ class Facts:
 
     @property
     def ages(self) -> tuple[int, ...]:
-        """Every age that the patient may have, the oldest first: one, but where only year or month of birth is known."""
+        """Every age that the patient may have, the oldest first; several where only year or month of birth is known."""
         if isinstance(self.born, Missing):
             return ()
         youngest = self._age_of(self.born_by or self.born)

@@ -386,7 +386,7 @@ def predict_other(case: Other) -> Prediction:
     """What the product ought to answer."""
     due = LABELS[case.drug](case)
     cards = {topic: frozenset({indicator}) for topic, indicator in due.remarks.items()}
-    topics = DUE if due.quiet_gap else (*DUE, "dataQuality")
+    topics: tuple[str, ...] = DUE if due.quiet_gap else (*DUE, "dataQuality")
     if case.drug == "foscarnet":  # the fluid that goes with it is no matter of doses
         topics = tuple(topic for topic in topics if topic != "administration")
     if due.gap:

@@ -226,8 +226,9 @@ def _unsettled(case: Case, dose: DoseCase) -> Iterator[Finding]:
         lines.append(f"{per_kg.formula}: {per_kg.arithmetic}.")
     if (stop := row.stop_below) and per_kg and per_kg.rounded < stop.per_kg:
         below = f": CrCl {per_kg}; {stop.by} stops it below {stop.per_kg}"
-        found = _unsettled_finding(case, dose, Indicator.WARNING, below, *lines)
-        yield replace(found, citations=tuple(dict.fromkeys((*found.citations, case.knowledge.citation(stop.cite)))))
+        stopped = _unsettled_finding(case, dose, Indicator.WARNING, below, *lines)
+        cited = (*stopped.citations, case.knowledge.citation(stop.cite))
+        yield replace(stopped, citations=tuple(dict.fromkeys(cited)))
         return
     if not isinstance(regimen, Regimen):
         yield _unsettled_finding(case, dose, Indicator.INFO, ": the sources do not settle this dose", *lines)
@@ -335,8 +336,8 @@ def _judged(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
     if judging.fits or (_rising(case, dose) and not judging.too_much):
         if judging.fits:
             yield from _too_many_doses(case, dose, ordered)
-        if judging.fits and (other := _far_above(case, dose, ordered)):
-            summary = f": right by weight, but far above {other}"
+        if judging.fits and (formula := _far_above(case, dose, ordered)):
+            summary = f": right by weight, but far above {formula}"
             yield _finding(case, dose, Indicator.WARNING, summary, *map(_known_words, dose.known))
         return
     second = nearest(_comparisons(case, (dose.second,), ordered)) if dose.second else judging

@@ -56,7 +56,7 @@ class Known(Entry):
     """What one source has where none settles the dose: regimens, or a formula with its interval.
 
     `by` names the source and what it is about, for the reader of a card. `full_kidneys_from` (mL/min/1.73 m2, and
-    mL/min/kg where the source counts so): below it the regimen would have to be reduced, and no source says by how much.
+    mL/min/kg where the source counts so): below it the regimen would have to be reduced; no source says by how much.
     """
 
     by: str
