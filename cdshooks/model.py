@@ -739,7 +739,7 @@ class Facts:
 
     @property
     def ages(self) -> tuple[int, ...]:
-        """Every age that the patient may have, the oldest first: more than one if only year or month is known."""
+        """Every age that the patient may have, the oldest first; several where only year or month of birth is known."""
         if isinstance(self.born, Missing):
             return ()
         youngest = self._age_of(self.born_by or self.born)

@@ -259,7 +259,8 @@ def _unsettled(case: Case, dose: DoseCase) -> Iterator[Finding]:
     if (stop := row.stop_below) and per_kg and per_kg.rounded < stop.per_kg:
         below = f": CrCl {per_kg}; {stop.by} stops it below {stop.per_kg}"
         stopped = _unsettled_finding(case, dose, Indicator.WARNING, below, *lines)
-        yield replace(stopped, citations=tuple(dict.fromkeys((*stopped.citations, case.knowledge.citation(stop.cite)))))
+        cited = (*stopped.citations, case.knowledge.citation(stop.cite))
+        yield replace(stopped, citations=tuple(dict.fromkeys(cited)))
         return
     if not isinstance(regimen, Regimen):
         yield _unsettled_finding(case, dose, Indicator.INFO, ": the sources do not settle this dose", *lines)
