@@ -284,7 +284,7 @@ def _options(case: Case, verdict: Verdict) -> Iterator[str]:
         remarks = [option.says, *_patient(case, option)]
         if option.not_with == case.order.product.drug:
             remarks.append(f"never together with {option.not_with}")
-        yield f"{drug}: {against}; {'; '.join(remarks)}."
+        yield f"{drug}: {against}; {', '.join(remarks)}."
     for drug, why in rule.options.never.items():
         if drug != case.order.product.drug:
             yield f"{why[:1].upper()}{why[1:]}."
