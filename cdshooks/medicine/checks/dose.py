@@ -10,7 +10,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from math import ceil
 
 from cdshooks.medicine.case import Case, DoseCase, KnownDose, RemarkCase, earlier_doses, medicines_gap
-from cdshooks.medicine.compare import TENFOLD, Comparison, Slip, compare, in_table_unit, likely_slip, nearest
+from cdshooks.medicine.compare import TENFOLD, Comparison, Slip, compare, in_table_unit, likely_slip, nearest, single_dose_words
 from cdshooks.medicine.phase import says
 from cdshooks.medicine.propose import proposal
 from cdshooks.medicine.rules.dose import DoseRow, Elsewhere
@@ -85,12 +85,14 @@ def _beyond_maximum(case: Case, dose: DoseCase) -> Iterator[Finding]:
     regimen, maximum = case.order.regimen, dose.rule.maximum
     comparisons = _comparisons(case, maximum.regimens, regimen) if isinstance(regimen, Regimen) else []
     if comparisons and all(_far(case, c) for c in comparisons):
-        summary = f" is more than any source has: {_words(maximum.regimens)} at most"
-        found = _finding(case, dose, Indicator.CRITICAL, summary, maximum.says)
+        words, limit = _words(maximum.regimens), 1 + case.knowledge.judgement.strong
+        if (largest := comparisons[0].largest) and all(c.high < limit for c in comparisons):
+            words = f"{largest.normalize():f} {comparisons[0].expected.dose[1]} at once"
+        found = _finding(case, dose, Indicator.CRITICAL, f" is more than any source has: {words} at most", maximum.says)
         yield replace(
             found,
             topic="dose",
-            expected=found.expected or f"{_words(maximum.regimens)} at most",
+            expected=found.expected or f"{words} at most",
             citations=(case.knowledge.citation(maximum.cite),),
         )
 
@@ -117,7 +119,7 @@ def _beyond_formula(case: Case, dose: DoseCase) -> Iterator[Finding]:
 
 def _far(case: Case, c: Comparison) -> bool:
     """Too much by as much as makes a card critical."""
-    return c.high >= 1 + case.knowledge.judgement.strong
+    return c.excess >= 1 + case.knowledge.judgement.strong
 
 
 def _not_seen(gap: Missing) -> bool:
@@ -303,7 +305,7 @@ def _judged(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
         return  # right in the other case: that card shows both
     # where the order may be read in another way, only what is grave in both is critical, or what no reading explains
     readings = [nearest(found) for row in dose.readings if (found := _comparisons(case, row.regimens, ordered))]
-    tenfold = judging.high >= TENFOLD * (1 - judging.tolerance)
+    tenfold = judging.excess >= TENFOLD * (1 - judging.tolerance)
     sure = bool(readings) or not dose.assumed or tenfold
     strong = sure and all(_is_grave(case, dose, comparison) for comparison in (judging, *readings))
     slip = _slip(dose, ordered, judging, case)
@@ -315,12 +317,13 @@ def _judged(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
     if elsewhere and any(c.fits for c in _comparisons(case, elsewhere.regimens, ordered)):
         yield _elsewhere(case, dose, elsewhere, min(indicator, _CAP[elsewhere.at_most]))
         return
-    misfit = "is too much" if judging.too_much else "is too little" if judging.too_little else "has the wrong interval"
     amount = judging.low if judging.too_little and not judging.too_much else judging.high
     share = f"Expected: {words}; ordered is {amount * 100:.0f} % of the amount a day."
+    if judging.too_much_at_once:
+        share = f"{share[:-1]}; {single_dose_words(judging)}."
     others = dose.known if judging.too_much else ()  # what else is known speaks of too much alone
     lines = [share, *([slip.says] if slip else []), *map(_known_words, others)]
-    base = _finding(case, dose, indicator, f" {misfit}: {words}{_another_product(case, dose)}", *lines, propose=True)
+    base = _finding(case, dose, indicator, f" {judging.misfit}: {words}{_another_product(case, dose)}", *lines, propose=True)
     cites = (case.knowledge.citation(each.known.cite) for each in others)
     base = replace(base, citations=tuple(dict.fromkeys((*base.citations, *cites))))
     yield base
@@ -410,8 +413,12 @@ def _comparisons(case: Case, expected: Regimens, ordered: Regimen) -> list[Compa
     """The order against each regimen whose unit it meets."""
     phase, weight = case.order.intent.phase or Phase.TREATMENT, case.facts.newest("weight")
     in_units = ((in_table_unit(ordered, regimen.dose[1], weight), regimen) for regimen in expected)
-    tolerance = case.knowledge.judgement.tolerance
-    return [compare(in_unit, regimen, phase, tolerance) for in_unit, regimen in in_units if in_unit is not None]
+    tolerance, rule = case.knowledge.judgement.tolerance, case.dose.rule if case.dose else None
+    return [
+        compare(in_unit, regimen, phase, tolerance, rule.largest_dose(in_unit.unit) if rule else None)
+        for in_unit, regimen in in_units
+        if in_unit is not None
+    ]
 
 
 def _rising(case: Case, dose: DoseCase) -> bool:

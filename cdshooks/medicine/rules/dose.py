@@ -137,6 +137,7 @@ class DoseRule(Entry):
     routes: tuple[str, ...]
     reviewed: str
     topic: Literal["dose", "renalDose"] = "dose"
+    single_dose_counts: StrictBool = False  # a dose above the largest of the rule is too much, however seldom it is given
     cite: Cite
     maximum: Maximum
     rows: tuple[DoseRow, ...]
@@ -147,6 +148,10 @@ class DoseRule(Entry):
         """Every dose that its rows print, with its unit."""
         printed = (*self.maximum.regimens, *(regimen for row in self.rows for regimen in row.regimens))
         return frozenset(regimen.dose for regimen in printed)
+
+    def largest_dose(self, unit: str) -> Decimal | None:
+        """The most at once that the rule has in this unit; None where a single dose has no limit of its own."""
+        return max((dose for dose, of in self.doses if of == unit), default=None) if self.single_dose_counts else None
 
     @property
     def conditions(self) -> Iterator[When]:
