@@ -393,6 +393,7 @@ class Regimen:
     sure: bool = True  # False when read from free text or by an assumption that is named in read_from
     later: "tuple[Step, ...]" = ()  # what follows this, in order
     counted_in: str = ""  # what the order counts in: mg, mg/kg, mL, tablet, capsule, pill, vial; "" for no order
+    doses: int | None = None  # how many it is for; None where it does not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -443,6 +444,7 @@ class Order:
     starts: date | None = None
     ends: date | None = None
     finished: bool = False  # completed, stopped or on hold: on file, not running
+    doses_before: int | None = 0  # of a later step: by the steps before it; None where they do not say how many
 
     def with_intent(self, intent: Intent) -> "Order":
         """The same order with another intent."""

@@ -591,7 +591,7 @@ def _order(entry: Mapping[str, Any], identifier: str, release: str, *, active: b
     if dosage := _dosage(entry, release):
         found["dosageInstruction"] = [dosage]
     for step in entry.get("steps", ()):  # instructions that stand beside each other, as a rule without a number
-        _only(step, "dose every times each code sig route for sequence", f"step of {entry.get('order')}")
+        _only(step, "dose every times each code sig route for count sequence", f"step of {entry.get('order')}")
         rendered = _dosage(step, release)
         if "for" in step:
             length, unit = str(step["for"]).split()

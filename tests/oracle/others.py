@@ -469,6 +469,8 @@ def _near(amount: Fraction, wanted: Fraction, within: Fraction = Fraction(1, 10)
 def _judged(case: Other, due: Due) -> tuple[str, bool]:
     """(indicator, is a suggestion made?)."""
     if _right(case, due.regimens):
+        if case.drug == "brincidofovir":
+            return "info", False  # for two doses alone, and no order here says how many
         return ("info", False) if due.otherwise and not _right(case, due.otherwise) else ("", False)
     if _right(case, due.also_right) and not case.list_sent:
         return "", False  # the card on the list that was not sent shows both

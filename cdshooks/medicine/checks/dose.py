@@ -368,23 +368,26 @@ def _by_either(case: Case, dose: DoseCase, second: TableRegimen) -> Finding:
 
 
 def _too_many_doses(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
-    """Right, but for more doses than the regimen is for. An order without an end is not asked how long it lasts."""
+    """Right, but for more doses than the regimen is for, or without an end where the rule asks for one."""
     limit, order = dose.row.doses_at_most, case.order
-    number = _number_of_doses(order, ordered, case.facts.today)
-    if limit is None or number is None or not case.ordered_now:
+    if limit is None or not case.ordered_now:
         return
+    number = _number_of_doses(order, ordered, case.facts.today)
     before = earlier_doses(order, case.facts, case.knowledge) if order.draft else 0
-    if number + before > limit.doses:
-        given = f" ({before} given before)" if before else ""
+    given = f" ({before} given before)" if before else ""
+    if number is None and limit.without_end and not ordered.later:
+        because = f"The order does not say for how many doses{given}; its regimen is for {limit.doses}."
+        yield _finding(case, dose, Indicator.INFO, f" without an end{given}: {limit.summary}", because)
+    elif number is not None and number + before > limit.doses:
         because = f"The order is for {number} doses{given}; its regimen is for {limit.doses}."
-        yield _finding(case, dose, Indicator.WARNING, f" for {number} doses{given}: {limit.summary}", because)
+        indicator = _CAP[limit.indicator]
+        yield _finding(case, dose, indicator, f" for {number} doses{given}: {limit.summary}", because)
 
 
 def _number_of_doses(order: Order, ordered: Regimen, today: date) -> int | None:
     """How many doses the order says that it is for; None where it has no end."""
-    counts = [int(dosage.timing.count) for dosage in order.chart.dosages if dosage.timing.count]
-    if counts:
-        return sum(counts)
+    if ordered.doses is not None:
+        return ordered.doses
     if order.ends is None or ordered.per_day is None or ordered.later:
         return None
     days = (order.ends - max(order.starts or today, today)).days  # the last day may be the day after the last dose
@@ -514,9 +517,12 @@ def _finding(
     present = [name for drug, name in case.facts.medicines.items() if drug in asked]
     why += [f"Given with {', '.join(present)}."] if present else []
     if row.when.earlier_doses_at_least:
-        why.append(
-            f"The orders on file hold {earlier_doses(order, case.facts, case.knowledge)} earlier doses of this course."
-        )
+        on_file, before = earlier_doses(order, case.facts, case.knowledge), order.doses_before
+        if on_file or before == 0:
+            why.append(f"The orders on file hold {on_file} earlier doses of this course.")
+        if before != 0:
+            many = "an unstated number of" if before is None else str(before)
+            why.append(f"The steps before this one give {many} doses.")
     why += [f"Site setting {name}: {value}." for name, value in row.when.site.items()]
     why += [f"{dose.arithmetic}."] if dose.arithmetic else []
     if child and child.clearance and dose.by_clearance and dose.expected:

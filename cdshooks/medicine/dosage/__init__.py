@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
+from math import ceil
 
 from cdshooks.medicine.dosage.amount import Dose, entry_amount, in_mg, one_dose
 from cdshooks.medicine.dosage.giving import Giving as Giving
@@ -125,7 +126,25 @@ def _read_step(
     notes += ["a month is taken for 30 days"] if timed.often.about else []
     sure = structured and not (chosen.assumed or doubt or timed.often.about or chosen.kind == "text")
     often = timed.often if not dosage.as_needed else replace(timed.often, as_needed=True)
-    return _put(chosen, often, tuple(notes), sure)
+    return replace(_put(chosen, often, tuple(notes), sure), doses=_doses(dosage, sig, often, words))
+
+
+def _doses(dosage: Dosage, sig: Sig, often: Often, words: DoseWords) -> int | None:
+    """How many doses an instruction is for; None where it does not say. The last day may be the one after the last dose."""
+    if dosage.timing.count:
+        return int(dosage.timing.count)
+    if often.once:
+        return 1
+    number, unit = sig.lasting or (None, "")
+    if number is not None and not unit:
+        return int(number)
+    days = Fraction(number) * words.period_days[unit] if number is not None else None
+    if dosage.timing.lasts_days:
+        days = Fraction(dosage.timing.lasts_days)
+    if days is None or often.rate is None:
+        return None
+    spare = 1 if often.rate[1] < 1 else 0
+    return max(1, ceil((days - spare) * often.rate[1]))
 
 
 def _decimal(value: Fraction) -> Decimal:
@@ -206,6 +225,7 @@ def _together(readings: Sequence[_Reading]) -> Regimen | Unread:
             first,
             per_day=sum(rates, Decimal(0)),
             after_dialysis=all(regimen.after_dialysis for regimen in regimens),
+            doses=sum(regimen.doses for regimen in regimens if regimen.doses) if first.doses else None,
             read_from=(*first.read_from, f"added up from {len(regimens)} dosage instructions at different times"),
             sure=all(regimen.sure for regimen in regimens),
         )

@@ -61,6 +61,7 @@ class Sig:
     unplaced: tuple[str, ...] = ()
     refused: str = ""
     lasts: bool = False  # it says for how many days, or how many doses
+    lasting: tuple[Decimal, str] | None = None  # the same as a number of a unit of time, "" for doses
     follows: bool = False  # it begins with "then"
     said: str = ""
 
@@ -269,6 +270,7 @@ def _sig(found: Sequence[Said | Token], words: DoseWords) -> Sig:
         unplaced=tuple(unplaced),
         refused="; ".join(refusals) or _unclear(schedule, words),
         lasts=any(_is_length(said, words) for said in said_all),
+        lasting=next(filter(None, (_lasting(said, words) for said in said_all)), None),
         said=" ".join(one.text for one in found),
     )
 
@@ -277,6 +279,13 @@ def _is_length(said: Said, words: DoseWords) -> bool:
     """Does it say how long a step lasts: days or more, or a number of doses?"""
     units = [words.time_units[token.text] for token in said.tokens if token.text in words.time_units]
     return "lasts" in said.phrase.flags and all(words.period_days[unit] >= 1 for unit in units)
+
+
+def _lasting(said: Said, words: DoseWords) -> tuple[Decimal, str] | None:
+    """How long a step lasts, as a number of days or more, or of doses; None where it does not say."""
+    if not _is_length(said, words) or not said.numbers or (number := said.numbers[-1].high) is None:
+        return None
+    return number, next((words.time_units[token.text] for token in said.tokens if token.text in words.time_units), "")
 
 
 def _unclear(schedule: Schedule, words: DoseWords) -> str:

@@ -74,10 +74,15 @@ class Known(Entry):
 
 
 class DosesAtMost(Entry):
-    """A regimen is for so many doses, earlier ones of the course included; `summary` says what follows."""
+    """A regimen is for so many doses, earlier ones of the course included; `summary` says what follows.
+
+    More of them are as grave as `indicator`; with `without_end` an order that does not say how many is information.
+    """
 
     doses: Annotated[int, Field(gt=0)]
     summary: str
+    indicator: Literal["critical", "warning"] = "warning"
+    without_end: StrictBool = False
 
 
 class Remark(Entry):
