@@ -394,6 +394,7 @@ class Regimen:
     later: "tuple[Step, ...]" = ()  # what follows this, in order
     counted_in: str = ""  # what the order counts in: mg, mg/kg, mL, tablet, capsule, pill, vial; "" for no order
     doses: int | None = None  # how many it is for; None where it does not say
+    at: tuple[int, ...] = (0,)  # places of the dosage instructions that give it
 
 
 @dataclass(frozen=True, slots=True)
@@ -779,6 +780,10 @@ class Proposal:
     wording: str
     same_timing: bool = False  # only the dose changes
     sure: bool = True  # False when the finding itself is in doubt: never preselected
+    once: bool = False  # a single dose stays one: of `frequency` and `period` nothing is written
+    times: Decimal | None = None  # administrations per day as a share of the ordered ones, None without these
+    at: tuple[int, ...] = (0,)  # places of the dosage instructions that change
+    texts: Mapping[str, str] = field(default_factory=dict, hash=False)  # what restates the old dose, anew; "" to drop
 
 
 @dataclass(frozen=True, slots=True)
@@ -807,4 +812,5 @@ class Finding:
     expected: str = ""
     proposals: tuple[Proposal, ...] = ()
     withdraw: str = ""  # label of a "delete the draft" suggestion, "" for none
+    mendable: bool = False  # what is absent can be ordered: to withdraw the draft is not the only way out
     lab_requests: tuple[LabRequest, ...] = ()

@@ -317,9 +317,7 @@ def _verdicts(case: Case, drug: Drug, answer: Answer, starting: tuple[Regimen, .
     return found
 
 
-def _against(
-    low: Fraction, high: Fraction, at_once: Fraction, times: Fraction, column: tuple[Regimen, ...]
-) -> Verdict:
+def _against(low: Fraction, high: Fraction, at_once: Fraction, times: Fraction, column: tuple[Regimen, ...]) -> Verdict:
     """A dose of `low` to `high`, so many times a week, against the regimens that stand side by side.
 
     `at_once`: as a share of the largest amount that may be given at once, 0 where none is.

@@ -10,7 +10,16 @@ from decimal import ROUND_HALF_UP, Decimal
 from math import ceil
 
 from cdshooks.medicine.case import Case, DoseCase, KnownDose, RemarkCase, earlier_doses, medicines_gap
-from cdshooks.medicine.compare import TENFOLD, Comparison, Slip, compare, in_table_unit, likely_slip, nearest, single_dose_words
+from cdshooks.medicine.compare import (
+    TENFOLD,
+    Comparison,
+    Slip,
+    compare,
+    in_table_unit,
+    likely_slip,
+    nearest,
+    single_dose_words,
+)
 from cdshooks.medicine.phase import says
 from cdshooks.medicine.propose import proposal
 from cdshooks.medicine.rules.dose import DoseRow, Elsewhere
@@ -323,7 +332,9 @@ def _judged(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
         share = f"{share[:-1]}; {single_dose_words(judging)}."
     others = dose.known if judging.too_much else ()  # what else is known speaks of too much alone
     lines = [share, *([slip.says] if slip else []), *map(_known_words, others)]
-    base = _finding(case, dose, indicator, f" {judging.misfit}: {words}{_another_product(case, dose)}", *lines, propose=True)
+    base = _finding(
+        case, dose, indicator, f" {judging.misfit}: {words}{_another_product(case, dose)}", *lines, propose=True
+    )
     cites = (case.knowledge.citation(each.known.cite) for each in others)
     base = replace(base, citations=tuple(dict.fromkeys((*base.citations, *cites))))
     yield base

@@ -125,7 +125,7 @@ def said_in(line: Sequence[Token], tree: Phrases) -> list[Said | Token]:
 # Phrases to statements
 
 
-def _amount(said: Said) -> Amount | None:
+def amount_of(said: Said) -> Amount | None:
     """The dose of one phrase; None when its parts make no dose (a range of strengths, a strength in mg/kg)."""
     numbers, units = said.numbers, said.units
     first, last = numbers[0], numbers[-1]
@@ -217,7 +217,7 @@ def _sig(found: Sequence[Said | Token], words: DoseWords) -> Sig:
             continue
         phrase = one.phrase
         if phrase.dose:
-            amount = _amount(one)
+            amount = amount_of(one)
             if amount is None or (phrase.dose == "strength" and amount.unit.means != "mg"):
                 unplaced.append(one.text)
             elif phrase.dose == "strength":
@@ -342,7 +342,7 @@ def read_code(system: str, code: str, words: DoseWords) -> Schedule | Unread | N
 def amounts_in(text: str, words: DoseWords) -> tuple[Amount, ...]:
     """Every amount that a text names, of whichever step; strengths of a tablet are none."""
     said = [one for one in said_in(tokens(text, words), words.phrases) if isinstance(one, Said)]
-    amounts = (_amount(one) for one in said if one.phrase.dose and one.phrase.dose != "strength")
+    amounts = (amount_of(one) for one in said if one.phrase.dose and one.phrase.dose != "strength")
     return tuple(amount for amount in amounts if amount)
 
 

@@ -142,7 +142,9 @@ class DoseRule(Entry):
     routes: tuple[str, ...]
     reviewed: str
     topic: Literal["dose", "renalDose"] = "dose"
-    single_dose_counts: StrictBool = False  # a dose above the largest of the rule is too much, however seldom it is given
+    single_dose_counts: StrictBool = (
+        False  # a dose above the largest of the rule is too much, however seldom it is given
+    )
     cite: Cite
     maximum: Maximum
     rows: tuple[DoseRow, ...]

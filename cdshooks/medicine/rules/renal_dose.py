@@ -164,7 +164,7 @@ class RenalDoseRule(Entry):
     cite: Cite
     reviewed: str
     maximum: Maximum
-    single_dose_counts: StrictBool = False  # a dose above the largest of the row is too much, however seldom it is given
+    single_dose_counts: StrictBool = False  # a dose above the row's largest is too much, however seldom given
     confusable_with: str = ""  # a drug whose doses are taken for this one's
     stable_freshness_days: int | None = None  # instead of the one in kidney.yaml
     start_of_prophylaxis: StartOfProphylaxis | None = None
