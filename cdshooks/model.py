@@ -783,6 +783,7 @@ class Proposal:
     once: bool = False  # a single dose stays one: of `frequency` and `period` nothing is written
     times: Decimal | None = None  # administrations per day as a share of the ordered ones, None without these
     at: tuple[int, ...] = (0,)  # places of the dosage instructions that change
+    doses: int | None = None  # how many, where the regimen is for so many alone
     texts: Mapping[str, str] = field(default_factory=dict, hash=False)  # what restates the old dose, anew; "" to drop
 
 

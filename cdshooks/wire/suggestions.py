@@ -33,8 +33,8 @@ def mended_order(order: ChartOrder, proposal: Proposal, release: str) -> Json:
     """A copy of the draft with the proposed dose and timing, in the release it came in."""
     resource: Json = orjson.loads(orjson.dumps(order.raw))  # the quickest deep copy
     dosages = objects(resource.get("dosageInstruction")) or [{}]
-    for place in proposal.at:
-        _mend(dosages[place], proposal, release)
+    for dosage in (dosage for place, dosage in enumerate(dosages) if place in proposal.at):
+        _mend(dosage, proposal, release)
     resource.pop("renderedDosageInstruction", None)
     resource["dosageInstruction"] = dosages
     return resource
@@ -130,6 +130,8 @@ def _timing(old: Any, proposal: Proposal, release: str) -> Json:
     count = given.get("count")
     if isinstance(count, int) and proposal.times and count * proposal.times % 1 == 0:
         repeat["count"] = int(count * proposal.times)  # as many days as before
+    if proposal.doses:
+        repeat["count"] = proposal.doses
     for name in ("code", "event"):
         timing.pop(name, None)
     return timing | {"repeat": repeat}

@@ -464,7 +464,15 @@ def _proposals(case: Case, dose: DoseCase) -> Iterator[Proposal]:
         if not regimen.alternative and _can_be_given(order, regimen):
             weight, per_kg = case.facts.newest("weight"), _per_kg(case, dose, regimen)
             made = proposal(order, regimen, reason + doubt, weight, case.knowledge, sure=sure, mg_per_kg=per_kg)
-            yield from [made] if made else []
+            yield from [replace(made, doses=_doses_left(case, dose))] if made else []
+
+
+def _doses_left(case: Case, dose: DoseCase) -> int | None:
+    """How many doses a suggestion is for, where a regimen for so many has to say it."""
+    limit = dose.row.doses_at_most
+    if limit is None or not limit.without_end:
+        return None
+    return max(1, limit.doses - earlier_doses(case.order, case.facts, case.knowledge))
 
 
 def _per_kg(case: Case, dose: DoseCase, regimen: TableRegimen) -> Decimal | None:
