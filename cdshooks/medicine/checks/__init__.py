@@ -136,7 +136,7 @@ def _counts(finding: Finding, said: set[tuple[str, tuple[str, ...]]]) -> bool:
 
 
 def _without_doses(findings: list[Finding]) -> list[Finding]:
-    """No dose is advised or proposed for an order that can only be removed, by a critical finding: it would not mend it.
+    """No dose is advised or proposed for an order that a critical finding can only remove: it would not mend it.
 
     Beside a critical interaction the advice stays, in words alone: the other drug is to be ended first.
     """
