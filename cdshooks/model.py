@@ -395,6 +395,8 @@ class Regimen:
     later: "tuple[Step, ...]" = ()  # what follows this, in order
     counted_in: str = ""  # what the order counts in: mg, mg/kg, mL, tablet, capsule, pill, vial; "" for no order
     as_it_stands: bool = True  # nothing had to be interpreted: dose and frequency are structured, the dose in `unit`
+    doses: int | None = None  # how many it is for; None where it does not say
+    at: tuple[int, ...] = (0,)  # places of the dosage instructions that give it
 
 
 @dataclass(frozen=True, slots=True)
@@ -447,6 +449,7 @@ class Order:
     starts: date | None = None
     ends: date | None = None
     finished: bool = False  # completed, stopped or on hold: on file, not running
+    doses_before: int | None = 0  # of a later step: by the steps before it; None where they do not say how many
 
     def with_intent(self, intent: Intent) -> "Order":
         """The same order with another intent."""
@@ -804,6 +807,11 @@ class Proposal:
     wording: str
     same_timing: bool = False  # only the dose changes
     sure: bool = True  # False when the finding itself is in doubt: never preselected
+    once: bool = False  # a single dose stays one: of `frequency` and `period` nothing is written
+    times: Decimal | None = None  # administrations per day as a share of the ordered ones, None without these
+    at: tuple[int, ...] = (0,)  # places of the dosage instructions that change
+    doses: int | None = None  # how many, where the regimen is for so many alone
+    texts: Mapping[str, str] = field(default_factory=dict, hash=False)  # what restates the old dose, anew; "" to drop
 
 
 @dataclass(frozen=True, slots=True)
@@ -832,4 +840,5 @@ class Finding:
     expected: str = ""
     proposals: tuple[Proposal, ...] = ()
     withdraw: str = ""  # label of a "delete the draft" suggestion, "" for none
+    mendable: bool = False  # what is absent can be ordered: to withdraw the draft is not the only way out
     lab_requests: tuple[LabRequest, ...] = ()

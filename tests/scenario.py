@@ -183,7 +183,7 @@ def _scenario(entry: Mapping[str, Any], path: Path) -> Scenario:
     )
     _only(entry["given"], f"{known} background", place)
     for card in entry["then"]:
-        _only(card, "topic indicator says never suggests creates removes order phase", place)
+        _only(card, "topic indicator says never suggests writes creates removes order phase", place)
     return Scenario(
         name=str(entry["scenario"]),
         file=path.stem,
@@ -607,7 +607,7 @@ def _order(entry: Mapping[str, Any], identifier: str, release: str, *, active: b
     if dosage := _dosage(entry, release):
         found["dosageInstruction"] = [dosage]
     for step in entry.get("steps", ()):  # instructions that stand beside each other, as a rule without a number
-        _only(step, "dose every times each code sig route for sequence", f"step of {entry.get('order')}")
+        _only(step, "dose every times each code sig route for count sequence", f"step of {entry.get('order')}")
         rendered = _dosage(step, release)
         if "for" in step:
             length, unit = str(step["for"]).split()
@@ -809,6 +809,8 @@ def _card_differences(expected: Mapping[str, Any], card: Json) -> Iterator[str]:
     offered = [read_proposal(resource) for resource in proposals(card)]
     if sorted(offered) != sorted(read_words(text) for text in wanted):
         yield f"suggests {offered}, expected {wanted}"
+    written = json.dumps([resource["dosageInstruction"] for resource in proposals(card)], ensure_ascii=False)
+    yield from (f"writes no {text!r}: {written}" for text in expected.get("writes", ()) if text not in written)
     actions = [action for s in card.get("suggestions", ()) for action in s["actions"]]
     created = [_laboratory_code(action["resource"]) for action in actions if action["type"] == "create"]
     if created != [str(code) for code in expected.get("creates", ())]:
@@ -831,18 +833,26 @@ _DAYS = {"h": Fraction(1, 24), "d": Fraction(1), "wk": Fraction(7)}
 
 def read_proposal(resource: Json) -> Dose:
     """Amount, unit and administrations per day of a suggested order."""
-    (dosage,) = resource["dosageInstruction"]
+    dosages = resource["dosageInstruction"]
+    if all("when" in dosage.get("timing", {}).get("repeat", {}) for dosage in dosages):  # mornings and evenings
+        doses = [_proposed(dosage) for dosage in dosages]
+        return doses[0][0], doses[0][1], sum((dose[2] for dose in doses), Fraction(0))
+    return _proposed(min(dosages, key=lambda dosage: dosage.get("sequence", 0)))
+
+
+def _proposed(dosage: Json) -> Dose:
+    """Of one instruction; a single dose has no administrations per day."""
     quantity = dosage["doseQuantity"] if "doseQuantity" in dosage else dosage["doseAndRate"][0]["doseQuantity"]
-    repeat = dosage["timing"]["repeat"]
-    unit = repeat["periodUnit"] if "periodUnit" in repeat else repeat["periodUnits"]
-    period = Fraction(str(repeat["period"])) * _DAYS[unit]
-    return Fraction(str(quantity["value"])), str(quantity["code"]), repeat["frequency"] / period
+    repeat = dosage["timing"].get("repeat", {})
+    unit = repeat.get("periodUnit") or repeat.get("periodUnits")
+    often = repeat["frequency"] / (Fraction(str(repeat["period"])) * _DAYS[unit]) if unit else Fraction(0)
+    return Fraction(str(quantity["value"])), str(quantity["code"]), often
 
 
 def read_words(text: str) -> Dose:
     """The same of a regimen in a scenario: "450 mg every 12 h", "1.25 mg/kg 3 times weekly", "2 tablets once daily"."""
     match = re.fullmatch(
-        r"([\d.]+) (\S+) (?:(once|twice|\d+ times) (daily|weekly)|every (\d+) h|(\d+) days a week)", text
+        r"([\d.]+) (\S+) (?:(once|twice|\d+ times)(?: (daily|weekly))?|every (\d+) h|(\d+) days a week)", text
     )
     if match is None:
         raise ValueError(f"no regimen: {text!r}")
@@ -853,7 +863,7 @@ def read_words(text: str) -> Dose:
         per_day = Fraction(int(days), 7)
     else:
         times = {"once": 1, "twice": 2}.get(count) or int(count.split()[0])
-        per_day = Fraction(times, 7 if span == "weekly" else 1)
+        per_day = Fraction(times, 7 if span == "weekly" else 1) if span else Fraction(0)
     return Fraction(amount), {"tablet": "{tbl}", "tablets": "{tbl}"}.get(unit, unit), per_day
 
 
@@ -964,9 +974,18 @@ def _shape(resource: Json, draft: Json, release: str) -> Iterator[str]:
     others = {k: v for k, v in resource.items() if k != "dosageInstruction"}
     if others != {k: v for k, v in draft.items() if k != "dosageInstruction"}:
         yield "something beside the dosage was changed"
-    (new,) = resource["dosageInstruction"]
-    old = (draft.get("dosageInstruction") or [{}])[0]
-    changing = ("text", "timing", "doseAndRate", "doseQuantity", "doseRange", "patientInstruction")
+    before = draft.get("dosageInstruction") or [{}]
+    if len(resource["dosageInstruction"]) != len(before):
+        yield "an instruction is lost, or there is one more"
+    changed = [(new, old) for new, old in zip(resource["dosageInstruction"], before, strict=False) if new != old]
+    for new, old in changed:
+        yield from _shape_of(new, old, release, limited="brincidofovir" in json.dumps(draft).lower())
+
+
+def _shape_of(new: Json, old: Json, release: str, *, limited: bool) -> Iterator[str]:
+    """Of one instruction that was changed; `limited`: of a drug that is for a number of doses, which may be added."""
+    changing = {"text", "timing", "doseAndRate", "doseQuantity", "doseRange", "patientInstruction"}
+    changing |= {"additionalInstruction", "additionalInstructions", "maxDosePerPeriod", "maxDosePerAdministration"}
     if {k: v for k, v in new.items() if k not in changing} != {k: v for k, v in old.items() if k not in changing}:
         yield "a part of the dosage that is neither dose nor timing was changed"
     # Without a dose in the draft there may be no mark of the release: R4 when in doubt.
@@ -981,16 +1000,24 @@ def _shape(resource: Json, draft: Json, release: str) -> Iterator[str]:
         or quantity.keys() - {"value", "unit", "system", "code"}
     ):
         yield f"quantity {quantity}"
-    repeat = new["timing"]["repeat"]
-    if ("periodUnits" in repeat) != (release == "DSTU2") or ("periodUnit" in repeat) == (release == "DSTU2"):
+    repeat, was = new["timing"].get("repeat", {}), old.get("timing", {}).get("repeat", {})
+    single = old.get("timing", {}).get("event") or was.get("count") == 1 or "period" not in repeat
+    if not single and (
+        ("periodUnits" in repeat) != (release == "DSTU2") or ("periodUnit" in repeat) == (release == "DSTU2")
+    ):
         yield f"unit of the period: {repeat}"
-    if repeat.keys() & {"timeOfDay", "dayOfWeek", "count", "frequencyMax", "periodMax"} or new["timing"].keys() - {
+    restated = repeat.keys() & {"timeOfDay", "dayOfWeek", "frequencyMax", "periodMax"} or new["timing"].keys() - {
         "repeat"
-    }:
+    }
+    if new["timing"] != old.get("timing") and (
+        restated or ("count" in repeat and not single and "count" not in was and not limited)
+    ):
         yield f"timing restates the old order: {new['timing']}"
-    if old.get("timing", {}).get("repeat", {}).get("boundsPeriod") != repeat.get("boundsPeriod"):
-        yield "the bounds of the order were changed"
-    if "text" in new and (new["text"] == old.get("text") or str(quantity["value"]) not in new["text"]):
+    for bounds in ("boundsPeriod", "boundsDuration", "boundsQuantity"):
+        if was.get(bounds) != repeat.get(bounds):
+            yield "the bounds of the order were changed"
+    stated = re.search(r"\d+(?:\.\d+)? ?(?:mg|mg/kg|tablets?|mL)\b(?!/)", new.get("text", ""))
+    if stated and f"{quantity['value']:g}" not in new["text"]:
         yield f"stale text {new['text']!r}"
 
 

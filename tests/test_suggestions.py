@@ -166,10 +166,29 @@ def test_a_vendors_extension_with_the_old_dose_goes_and_others_stay() -> None:
     assert "extension" not in dosage_of(mend(draft("R4", [{"extension": [dose]}])))
 
 
-def test_several_instructions_become_the_one_that_is_proposed() -> None:
-    found = mend(draft("R4", [{"sequence": 1, "route": {"text": "oral"}}, {"sequence": 2, "text": "then less"}]))
-    assert dosage_of(found)["route"] == {"text": "oral"}
-    assert "then less" not in str(found)
+@pytest.mark.parametrize("at", [(0,), (1,), (0, 1)])
+def test_of_several_instructions_those_that_are_meant_change(at: tuple[int, ...]) -> None:
+    given = [{"sequence": 1, "route": {"text": "oral"}}, {"sequence": 2, "text": "then less"}]
+    found = mend(draft("R4", given), proposal=replace(PROPOSAL, at=at))["dosageInstruction"]
+    assert len(found) == 2
+    for place, (new, old) in enumerate(zip(found, given, strict=True)):
+        assert (new == old) == (place not in at)
+        assert new | old == new, "nothing else is lost"
+
+
+def test_the_statement_that_was_ordered_is_kept_before_one_that_was_calculated() -> None:
+    calculated = {"type": {"coding": [{"code": "calculated"}]}, "doseQuantity": OLD}
+    ordered = {"type": {"coding": [{"code": "ordered"}]}, "doseQuantity": OLD}
+    found = dosage_of(mend(draft("R4", [{"doseAndRate": [calculated, ordered]}])))
+    assert found["doseAndRate"] == [ordered | {"doseQuantity": NEW}]
+
+
+def test_the_largest_dose_of_the_old_order_goes() -> None:
+    limit = {"numerator": {"value": 450}, "denominator": {"value": 1}}
+    old = {"maxDosePerPeriod": limit, "maxDosePerAdministration": OLD, "maxDosePerLifetime": OLD}
+    found = dosage_of(mend(draft("R4", [old])))
+    assert not found.keys() & {"maxDosePerPeriod", "maxDosePerAdministration"}
+    assert found["maxDosePerLifetime"] == OLD
 
 
 def test_an_instruction_that_is_no_array_becomes_one() -> None:
@@ -181,11 +200,29 @@ def test_an_instruction_that_is_no_array_becomes_one() -> None:
 
 
 def test_texts_that_restate_the_old_dose_are_written_anew_or_go() -> None:
-    old = {"text": "900 mg daily", "patientInstruction": "two tablets a day"}
-    found = mend(draft("R4", [old], renderedDosageInstruction="900 mg daily"))
+    old = {
+        "text": " 900 mg daily ",
+        "patientInstruction": "two tablets a day",
+        "additionalInstruction": [{"text": "two tablets"}, {"coding": [{"display": "with food"}], "text": "with food"}],
+    }
+    texts = {"900 mg daily": "450 mg every 12 h", "two tablets a day": "one tablet every 12 h", "two tablets": ""}
+    found = mend(draft("R4", [old], renderedDosageInstruction="900 mg daily"), proposal=replace(PROPOSAL, texts=texts))
     assert dosage_of(found)["text"] == "450 mg every 12 h"
-    assert "patientInstruction" not in dosage_of(found)
+    assert dosage_of(found)["patientInstruction"] == "one tablet every 12 h"
+    assert dosage_of(found)["additionalInstruction"] == [{"coding": [{"display": "with food"}], "text": "with food"}]
     assert "renderedDosageInstruction" not in found
+
+
+@pytest.mark.parametrize("name", ["additionalInstruction", "additionalInstructions"])
+@pytest.mark.parametrize("given", [{"text": "two tablets"}, [{"text": "two tablets"}]])
+def test_an_instruction_that_is_nothing_but_the_old_dose_goes(name: str, given: Any) -> None:
+    found = mend(draft("R4", [{name: given}]), proposal=replace(PROPOSAL, texts={"two tablets": ""}))
+    assert name not in dosage_of(found)
+
+
+def test_words_that_say_nothing_of_the_dose_stay() -> None:
+    old = {"text": "induction", "patientInstruction": "with food"}
+    assert dosage_of(mend(draft("R4", [old]))) | old == dosage_of(mend(draft("R4", [old])))
 
 
 def test_a_dose_after_dialysis_is_said_in_the_text() -> None:
@@ -225,6 +262,28 @@ def test_the_bounds_of_the_order_stay_and_all_else_of_its_timing_goes() -> None:
     }
     found = dosage_of(mend(draft("R4", [{"timing": old}])))["timing"]
     assert found == {"repeat": {"boundsPeriod": bounds, "frequency": 1, "period": 12, "periodUnit": "h"}}
+
+
+@pytest.mark.parametrize("timing", [{"repeat": {"count": 1}}, {"event": ["2026-11-21T08:00:00Z"]}, None])
+def test_a_single_dose_stays_one(timing: Any) -> None:
+    old = {"timing": timing} if timing else {}
+    found = dosage_of(mend(draft("R4", [old]), proposal=replace(PROPOSAL, same_timing=True, once=True)))
+    assert found["timing"] == (timing or {"repeat": {"count": 1}})
+
+
+@pytest.mark.parametrize(
+    ("times", "count"), [("1", 10), ("0.5", 5), ("2", 20), ("0.3", 3), ("0.25", None), (None, None)]
+)
+def test_a_count_of_doses_goes_on_for_as_many_days(times: str | None, count: int | None) -> None:
+    repeat = {"frequency": 2, "period": 1, "periodUnit": "d", "count": 10}
+    share = Decimal(times) if times else None
+    found = dosage_of(mend(draft("R4", [{"timing": {"repeat": repeat}}]), proposal=replace(PROPOSAL, times=share)))
+    assert found["timing"]["repeat"].get("count") == count
+
+
+def test_a_regimen_for_so_many_doses_says_so() -> None:
+    found = dosage_of(mend(draft("R4", None), proposal=replace(PROPOSAL, doses=2)))
+    assert found["timing"]["repeat"]["count"] == 2
 
 
 def test_a_timing_that_is_right_stays_as_it_is() -> None:

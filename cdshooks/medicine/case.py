@@ -258,10 +258,14 @@ def _lower_band(table: RenalDoseRule, kidney: Kidney, facts: Facts, knowledge: K
 def later_steps(case: Case) -> Iterator[tuple[Case, ...]]:
     """Each later step of an order as cases of its own: for every phase that it may be for.
 
-    What its own words name; else, after treatment, the step down to maintenance or treatment that goes on.
+    What its own words name; else, after treatment, the step down to maintenance or treatment that goes on. The doses of
+    the steps before it count as given.
     """
     order, regimen = case.order, case.order.regimen
-    for number, step in enumerate(regimen.later if isinstance(regimen, Regimen) else (), 2):
+    if not isinstance(regimen, Regimen):
+        return
+    before = regimen.doses
+    for number, step in enumerate(regimen.later, 2):
         if isinstance(step.regimen, Regimen):
             named = phase_said([("its instruction", step.said)], case.knowledge.phases)
             intents = [named] if named and named.basis == "said" else [order.intent]
@@ -270,8 +274,10 @@ def later_steps(case: Case) -> Iterator[tuple[Case, ...]]:
                 intents = [Intent(phase, "assumed", because) for phase in (Phase.MAINTENANCE, Phase.TREATMENT)]
             name = case.knowledge.codes.drugs[order.product.drug].display.capitalize()
             label = f"{name} step {number}, {step.regimen.wording},"
-            alone = replace(order, regimen=replace(step.regimen, later=()), label=label, draft=False)
+            alone = replace(order, regimen=step.regimen, label=label, draft=False, doses_before=before)
             yield tuple(case_of(alone.with_intent(intent), case.facts, case.knowledge) for intent in intents)
+        doses = step.regimen.doses if isinstance(step.regimen, Regimen) else None
+        before = None if before is None or doses is None else before + doses
 
 
 def local_cases(facts: Facts, knowledge: Knowledge) -> Iterator[Case]:
@@ -417,8 +423,10 @@ def _on_the_list(when: When, about: _About) -> bool:
     """The conditions that the medication list answers: drugs beside the order, doses given before."""
     if when.with_drugs and not about.facts.medicines.keys() & set(when.with_drugs):
         return False
-    least = when.earlier_doses_at_least
-    return least is None or earlier_doses(about.order, about.facts, about.knowledge) >= least
+    least, before = when.earlier_doses_at_least, about.order.doses_before
+    if least is None or before is None:  # an earlier step that does not say how long it lasts: as long as is right
+        return True
+    return before + earlier_doses(about.order, about.facts, about.knowledge) >= least
 
 
 def _holds(when: When, about: _About) -> bool | tuple[str, Missing]:

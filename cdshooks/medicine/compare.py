@@ -11,7 +11,11 @@ from cdshooks.model import Lab, Missing, Phase, Regimen
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Ordered against one expected regimen. Ratios are amounts per day (per dose when no frequency is known)."""
+    """Ordered against one expected regimen. Ratios are amounts per day (per dose when no frequency is known).
+
+    `largest` is the most that the label gives at once, where a single dose has a limit of its own; `at_once` is the
+    ordered dose as a share of it.
+    """
 
     expected: TableRegimen
     phase: Phase
@@ -21,16 +25,35 @@ class Comparison:
     tolerance: Decimal
     within: bool = False  # between two regimens of the column: "90 to 120 mg/kg"
     smaller: TableRegimen | None = None  # the smallest of the column in this interval, where a larger one judges
+    largest: Decimal | None = None
+    at_once: Decimal = Decimal(0)
+
+    @property
+    def excess(self) -> Decimal:
+        """How much it is at its upper end, by the day or by the single dose: whichever is more."""
+        return max(self.high, self.at_once)
 
     @property
     def too_much(self) -> bool:
         """At its upper end, beyond the tolerance."""
-        return self.high > 1 + self.tolerance
+        return self.excess > 1 + self.tolerance
+
+    @property
+    def too_much_at_once(self) -> bool:
+        """Is it the single dose that is too much?"""
+        return self.at_once > 1 + self.tolerance
 
     @property
     def too_little(self) -> bool:
         """At its lower end, beyond the tolerance."""
         return self.low < 1 - self.tolerance
+
+    @property
+    def misfit(self) -> str:
+        """What is wrong, as the summary of a card says it."""
+        if self.too_much:
+            return "is too much" if self.high > 1 + self.tolerance else "is too much at once"
+        return "is too little" if self.too_little else "has the wrong interval"
 
     @property
     def fits(self) -> bool:
@@ -50,7 +73,7 @@ class Comparison:
     @property
     def distance(self) -> Decimal:
         """How far off, as a factor of at least 1."""
-        return max(self.high, 1 / self.high, self.low, 1 / self.low)
+        return max(self.excess, 1 / self.high, self.low, 1 / self.low)
 
 
 def in_table_unit(ordered: Regimen, unit: str, weight: Lab | Missing) -> Regimen | None:
@@ -64,8 +87,13 @@ def in_table_unit(ordered: Regimen, unit: str, weight: Lab | Missing) -> Regimen
     return replace(ordered, low=ordered.low * weight.value, high=ordered.high * weight.value, unit=unit)
 
 
-def compare(ordered: Regimen, expected: TableRegimen, phase: Phase, tolerance: Decimal) -> Comparison:
-    """Both regimens in one unit. Without an ordered frequency only the dose is compared."""
+def compare(
+    ordered: Regimen, expected: TableRegimen, phase: Phase, tolerance: Decimal, largest: Decimal | None = None
+) -> Comparison:
+    """Both regimens, and the largest single dose if that has a limit, in one unit.
+
+    Without an ordered frequency only the dose is compared.
+    """
     dose = expected.dose[0]
     low, high = ordered.low / dose, ordered.high / dose
     differs = False
@@ -74,7 +102,8 @@ def compare(ordered: Regimen, expected: TableRegimen, phase: Phase, tolerance: D
         low *= ordered.per_day / expected.per_day
         high *= most / expected.per_day
         differs = max(most / expected.per_day, expected.per_day / ordered.per_day) > 1 + tolerance
-    return Comparison(expected, phase, low, high, differs, tolerance)
+    at_once = ordered.high / largest if largest else Decimal(0)
+    return Comparison(expected, phase, low, high, differs, tolerance, largest=largest, at_once=at_once)
 
 
 def nearest(comparisons: Sequence[Comparison]) -> Comparison:
@@ -85,7 +114,7 @@ def nearest(comparisons: Sequence[Comparison]) -> Comparison:
     right = [c for c in comparisons if c.fits]
     same = [c for c in comparisons if not c.interval_differs]
     among = [c for c in same or comparisons if not c.expected.alternative] or same
-    most, least = min(among, key=lambda c: c.high), max(among, key=lambda c: c.low)
+    most, least = min(among, key=lambda c: (c.excess, c.high)), max(among, key=lambda c: c.low)
     if right:
         return right[0]
     if most.too_much:
@@ -94,6 +123,12 @@ def nearest(comparisons: Sequence[Comparison]) -> Comparison:
         return replace(least, high=min(least.high, Decimal(1)))  # its upper end was judged by the largest
     between = min(among, key=lambda c: c.distance)
     return replace(between, within=True) if same else replace(between, low=Decimal(1), high=Decimal(1))
+
+
+def single_dose_words(c: Comparison) -> str:
+    """What is said of a single dose that is too much."""
+    largest = f"{c.largest.normalize():f} {c.expected.dose[1]}" if c.largest else ""
+    return f"its single dose is {c.at_once * 100:.0f} % of the largest that the label gives at once ({largest})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +161,14 @@ def likely_slip(
         return abs(value / wanted - 1) <= near
 
     sure = not c.interval_differs and not any(of == unit and about(given, other) for other, of in known)
-    if ordered.unit != unit and about(ordered.high, dose):
-        is_meant = f"is {dose.normalize():f} {unit} meant, not {ordered.unit}?"
+    figures = sorted(figure for figure, of in {*known, (dose, unit)} if of == unit and about(ordered.high, figure))
+    if ordered.unit != unit and figures:
+        meant = min(figures, key=lambda figure: abs(ordered.high - figure))
+        is_meant = f"is {meant.normalize():f} {unit} meant, not {ordered.unit}?"
         return Slip(f": {is_meant}", f"The figure is the label's in {unit}: {is_meant}")
     for power, factor in _POWERS:
-        if about(c.high, factor) or about(c.low, 1 / factor):
-            times = f"{power} times" if c.high > 1 else f"a {power.removeprefix('a ')}th of"
+        if about(c.excess, factor) or about(c.low, 1 / factor):
+            times = f"{power} times" if c.excess > 1 else f"a {power.removeprefix('a ')}th of"
             check = "check the decimal point" if factor <= TENFOLD else "check decimal point and unit"
             return Slip(
                 f" is {times} what is expected, {check}", f"The amount is off by a factor of {power}: {check}.", sure

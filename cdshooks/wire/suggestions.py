@@ -32,29 +32,66 @@ _OLD_TIMING = (
 def mended_order(order: ChartOrder, proposal: Proposal, release: str) -> Json:
     """A copy of the draft with the proposed dose and timing, in the release it came in."""
     resource: Json = orjson.loads(orjson.dumps(order.raw))  # the quickest deep copy
-    dosages = objects(resource.get("dosageInstruction"))
-    dosage = dosages[0] if dosages else {}
+    dosages = objects(resource.get("dosageInstruction")) or [{}]
+    for dosage in (dosage for place, dosage in enumerate(dosages) if place in proposal.at):
+        _mend(dosage, proposal, release)
+    resource.pop("renderedDosageInstruction", None)
+    resource["dosageInstruction"] = dosages
+    return resource
+
+
+def _mend(dosage: Json, proposal: Proposal, release: str) -> None:
+    """One dosage instruction with the proposed dose and timing."""
     quantity = _quantity(proposal, dosage)
     on_dosage = release in ("DSTU2", "STU3")
-    for name in ("doseQuantity", "doseRange", "doseSimpleQuantity"):
+    for name in ("doseQuantity", "doseRange", "doseSimpleQuantity", "maxDosePerPeriod", "maxDosePerAdministration"):
         dosage.pop(name, None)
     if on_dosage:
         dosage["doseQuantity"] = quantity
         dosage.pop("doseAndRate", None)
     else:
         entries = objects(dosage.get("doseAndRate"))
-        kept = next((e for e in entries if "doseQuantity" in e or "doseRange" in e), entries[0] if entries else {})
+        with_dose = sorted((e for e in entries if "doseQuantity" in e or "doseRange" in e), key=_is_calculated)
+        kept = next(iter([*with_dose, *entries]), {})
         rates = {name: value for e in entries for name, value in e.items() if name.startswith("rate")}
         entry = {n: v for n, v in kept.items() if n not in ("doseRange", "doseSimpleQuantity", "extension")} | rates
         dosage["doseAndRate"] = [entry | {"doseQuantity": quantity}]
     _without_old_dose_extension(dosage)
-    dosage["timing"] = _timing(dosage.get("timing"), proposal, release)
-    if dosage.get("text") or proposal.after_dialysis:
-        dosage["text"] = proposal.wording
-    dosage.pop("patientInstruction", None)
-    resource.pop("renderedDosageInstruction", None)
-    resource["dosageInstruction"] = [dosage]
-    return resource
+    if timing := _timing(dosage.get("timing"), proposal, release):
+        dosage["timing"] = timing
+    _mend_texts(dosage, proposal)
+
+
+def _is_calculated(entry: Json) -> bool:
+    """A statement of a dose that somebody computed, beside the one that was ordered."""
+    return "calculated" in orjson.dumps(entry.get("type")).decode().lower()
+
+
+def _mend_texts(dosage: Json, proposal: Proposal) -> None:
+    """The texts that restate the old dose: anew, or gone."""
+    for holder, name in _texts(dosage):
+        old = holder[name].strip()
+        if old in proposal.texts:
+            holder[name] = proposal.texts[old]
+        if not holder[name]:
+            del holder[name]
+    for name in ("additionalInstruction", "additionalInstructions"):
+        if name in dosage:
+            kept = [concept for concept in objects(dosage[name]) if concept]
+            dosage[name] = kept if isinstance(dosage[name], list) else next(iter(kept), None)
+            if not dosage[name]:
+                del dosage[name]
+    if proposal.after_dialysis and not proposal.same_timing and "dialysis" not in str(dosage.get("text", "")).lower():
+        dosage["text"] = "; ".join(filter(None, [proposal.wording, dosage.get("text")]))
+
+
+def _texts(dosage: Json) -> list[tuple[Json, str]]:
+    """Where an instruction says something in words: (object, name of the field)."""
+    found = [(dosage, "text"), (dosage, "patientInstruction")]
+    for name in ("additionalInstruction", "additionalInstructions"):
+        for concept in objects(dosage.get(name)):
+            found += [(coding, "display") for coding in objects(concept.get("coding"))] + [(concept, "text")]
+    return [(holder, name) for holder, name in found if isinstance(holder.get(name), str)]
 
 
 def _quantity(proposal: Proposal, dosage: Json) -> Json:
@@ -80,6 +117,8 @@ def _without_old_dose_extension(dosage: Json) -> None:
 def _timing(old: Any, proposal: Proposal, release: str) -> Json:
     timing: Json = dict(next(iter(objects(old)), {}))
     given = next(iter(objects(timing.get("repeat"))), {})
+    if proposal.once:
+        return timing or {"repeat": {"count": 1}}
     if proposal.same_timing and given.get("frequency") and given.get("period"):
         return timing  # only the dose changes
     repeat: Json = {k: v for k, v in given.items() if k not in _OLD_TIMING}
@@ -88,6 +127,11 @@ def _timing(old: Any, proposal: Proposal, release: str) -> Json:
         "period": _number(proposal.period),
         "periodUnits" if release == "DSTU2" else "periodUnit": proposal.period_unit,
     }
+    count = given.get("count")
+    if isinstance(count, int) and proposal.times and count * proposal.times % 1 == 0:
+        repeat["count"] = int(count * proposal.times)  # as many days as before
+    if proposal.doses:
+        repeat["count"] = proposal.doses
     for name in ("code", "event"):
         timing.pop(name, None)
     return timing | {"repeat": repeat}

@@ -49,6 +49,11 @@ class Answer:
     stable: tuple[Regimen, ...] = ()
     place: int = 0
 
+    @property
+    def largest(self) -> Fraction:
+        """The largest amount at once, of whichever phase."""
+        return max(regimen.amount for regimen in (*self.treatment, *self.stable))
+
 
 Label = Callable[[Kidneys, str], Answer]  # the second argument is the form: injection, tablet, solution
 
@@ -71,6 +76,7 @@ class Drug:
     strength: Fraction = Fraction(0)  # mg of a tablet
     most: Fraction = Fraction(0)  # in a week, by any source for anybody
     sister: str = ""  # a drug whose doses are taken for this one's
+    limited_at_once: bool = False  # the infusion itself does harm: no longer interval makes up for a larger one
 
 
 def _regimen(text: str, unit: str) -> Regimen:
@@ -216,6 +222,7 @@ DRUGS = {
         by_vein=True,
         stable_days=7,
         most=Fraction(180) * 7,
+        limited_at_once=True,  # calcium is bound during the infusion
     ),
     "foscarnet against herpes": Drug(
         product="foscarnet injection",

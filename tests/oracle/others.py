@@ -476,8 +476,19 @@ _PRINTED = {  # every dose of the labels and guidelines that is a number, and no
 }
 
 
+def _at_once(case: Other) -> Fraction:
+    """The single dose as a share of the most that may be given at once; 0 where only the amount in time counts.
+
+    Cidofovir harms the kidneys by each infusion: never more than 5 mg/kg, however long the interval.
+    """
+    per_kg = _per_kg(case) if case.drug == "cidofovir" else None
+    return per_kg / 5 if per_kg else Fraction(0)
+
+
 def _beyond_everything(case: Other) -> bool:
     """A quarter more than any source has for anybody."""
+    if _at_once(case) >= Fraction(5, 4):
+        return True
     shares = [_share(case, regimen) for regimen in _MOST[case.drug]]
     return all(share is not None and share >= Fraction(5, 4) for share in shares)
 
@@ -509,11 +520,13 @@ def _is_slip(case: Other, due: Regimen) -> bool:
     if case.dose is None:
         return False
     share, times = _sure_share(case, due), case.dose.weekly_times / due.times
+    printed, unit = _PRINTED.get(case.drug, ((), ""))
     if case.dose.unit != due.unit and _near(case.dose.low, due.amount):
         return True
+    if case.dose.unit != due.unit and unit == due.unit and any(_near(case.dose.low, Fraction(a)) for a in printed):
+        return True  # a figure of the label, in the wrong one of mg and mg/kg
     if not Fraction(10, 11) <= times <= Fraction(11, 10):
         return False
-    printed, unit = _PRINTED.get(case.drug, ((), ""))
     given = due.amount * share
     if unit == due.unit and any(_near(given, Fraction(amount)) for amount in printed):
         return False
@@ -532,6 +545,8 @@ def _judged(case: Other, due: Due) -> tuple[str, bool]:
     if _right(case, due.regimens) and any(_sure_share(case, r) >= Fraction(5, 4) for r in due.by_kidneys):
         return "warning", False
     if _right(case, due.regimens):
+        if case.drug == "brincidofovir":
+            return "info", False  # for two doses alone, and no order here says how many
         return ("info", False) if due.otherwise and not _right(case, due.otherwise) else ("", False)
     if _right(case, due.also_right) and not case.list_sent:
         return "", False  # the card on the list that was not sent shows both
@@ -540,7 +555,8 @@ def _judged(case: Other, due: Due) -> tuple[str, bool]:
     (expected,) = due.regimens
     if due.smaller and _sure_share(case, expected) < Fraction(9, 10) <= _sure_share(case, due.smaller):
         return "info", False
-    far = all(_sure_share(case, regimen) >= Fraction(5, 4) for regimen in (expected, *due.perhaps))
+    shares = (_sure_share(case, regimen) for regimen in (expected, *due.perhaps))
+    far = all(max(share, _at_once(case)) >= Fraction(5, 4) for share in shares)
     indicator = "critical" if far else "warning"
     if due.grave and _sure_share(case, expected) <= Fraction(3, 4):
         indicator = "critical"

@@ -71,7 +71,7 @@ def _beyond_the_table(case: Case, drug: Drug) -> dict[str, frozenset[str]]:
     """Without a clearance: a quarter more than the first row has, in every column in question, is too much."""
     best = drug.answer(Kidneys(Fraction(10**6), Fraction(1), ""), case.form)
     starting = best.treatment if drug.starts_high and case.phase == "prophylaxis" else ()
-    verdicts = _verdicts(case, drug, _columns(case, drug, best), starting)
+    verdicts = _verdicts(case, drug, best, starting)
     far = bool(verdicts) and all(verdict.indicator == "critical" for verdict in verdicts)
     return {"dose": frozenset({"critical"})} if far else {}
 
@@ -80,7 +80,10 @@ def _beyond_everything(case: Case, drug: Drug) -> bool:
     """A quarter more than any source has for anybody."""
     if case.dose is None or (case.weight is None and drug.unit != _mg_unit(case.dose.unit)):
         return False
-    return _in_label_unit(case.dose.high, case, drug) * case.dose.weekly_times >= drug.most * Fraction(5, 4)
+    high = _in_label_unit(case.dose.high, case, drug)
+    if drug.limited_at_once and high >= max(r.amount for row in drug.columns for r in row) * Fraction(5, 4):
+        return True
+    return high * case.dose.weekly_times >= drug.most * Fraction(5, 4)
 
 
 def _unusable(case: Case) -> frozenset[str]:
@@ -234,7 +237,7 @@ def _dose(case: Case, drug: Drug, answer: Answer) -> Prediction:
         return replace(_card("contraindication", "critical"), removes=True)
     columns = _columns(case, drug, answer)
     if answer.kind == "guideline":
-        verdicts = _verdicts(case, drug, columns, ())
+        verdicts = _verdicts(case, drug, answer, ()) if case.dose is not None else ()
         kept = any(not verdict.indicator for verdict in verdicts)
         far = bool(verdicts) and all(verdict.indicator == "critical" for verdict in verdicts)  # beyond all there is
         indicator = "info" if kept else "critical" if far else "warning"
@@ -246,7 +249,7 @@ def _dose(case: Case, drug: Drug, answer: Answer) -> Prediction:
     if case.weight is None and drug.unit != _mg_unit(case.dose.unit):
         return _card("dataQuality", "warning")
     starting = answer.treatment if drug.starts_high and case.phase == "prophylaxis" else ()
-    return _judged(case, drug, _verdicts(case, drug, columns, starting))
+    return _judged(case, drug, _verdicts(case, drug, answer, starting))
 
 
 def _card(topic: str, indicator: str, named: Iterable[Regimen] = ()) -> Prediction:
@@ -283,8 +286,8 @@ def _is_slip(case: Case, drug: Drug, due: Regimen) -> bool:
     sister = [r for row in DRUGS[drug.sister].columns for r in row] if drug.sister else []
     if any((r.amount, r.unit) == (printed, unit) for r in sister):
         return not _is_own(high, drug)
-    if unit != drug.unit and _near(printed, due.amount):
-        return True
+    if unit != drug.unit and any(_near(printed, r.amount) for row in drug.columns for r in row):
+        return True  # a figure of the label, in the wrong one of mg and mg/kg
     if not Fraction(10, 11) <= dose.weekly_times / due.times <= Fraction(11, 10):
         return False
     most, least = high * dose.weekly_times / due.weekly, low * dose.weekly_times / due.weekly
@@ -304,22 +307,23 @@ def _near(amount: Fraction, wanted: Fraction, within: Fraction = Fraction(1, 10)
     return abs(amount / wanted - 1) <= within
 
 
-def _verdicts(
-    case: Case, drug: Drug, columns: list[tuple[Regimen, ...]], starting: tuple[Regimen, ...]
-) -> list[Verdict]:
+def _verdicts(case: Case, drug: Drug, answer: Answer, starting: tuple[Regimen, ...]) -> list[Verdict]:
     if case.dose is None or (case.weight is None and drug.unit != _mg_unit(case.dose.unit)):
         return []
     low, high = (_in_label_unit(amount, case, drug) for amount in (case.dose.low, case.dose.high))
+    at_once = high / answer.largest if drug.limited_at_once else Fraction(0)
     found = []
-    for column in columns:
-        verdict = _against(low, high, case.dose.weekly_times, column)
-        early = [_against(low, high, case.dose.weekly_times, (regimen,)) for regimen in starting]
+    for column in _columns(case, drug, answer):
+        verdict = _against(low, high, at_once, case.dose.weekly_times, column)
+        early = [_against(low, high, at_once, case.dose.weekly_times, (regimen,)) for regimen in starting]
         found.append(next((v for v in early if not v.indicator), verdict))
     return found
 
 
-def _against(low: Fraction, high: Fraction, times: Fraction, column: tuple[Regimen, ...]) -> Verdict:
+def _against(low: Fraction, high: Fraction, at_once: Fraction, times: Fraction, column: tuple[Regimen, ...]) -> Verdict:
     """A dose of `low` to `high`, so many times a week, against the regimens that stand side by side.
+
+    `at_once`: as a share of the largest amount that may be given at once, 0 where none is.
 
     Those with the ordered interval judge as a range, from the smallest to the largest. Without one the amounts of all
     judge, and which regimen is offered is open.
@@ -327,17 +331,17 @@ def _against(low: Fraction, high: Fraction, times: Fraction, column: tuple[Regim
     same = [r for r in column if Fraction(10, 11) <= times / r.times <= Fraction(11, 10)]
     judging = same or list(column)
     least, most = min(r.weekly for r in judging), max(r.weekly for r in judging)
-    too_much = high * times > most * Fraction(11, 10)
+    too_much = high * times > most * Fraction(11, 10) or at_once > Fraction(11, 10)
     too_little = low * times < least * Fraction(9, 10)
     indicator = ""
     if too_much or too_little or not same:
-        indicator = "critical" if high * times >= most * Fraction(5, 4) else "warning"
+        indicator = "critical" if max(high * times / most, at_once) >= Fraction(5, 4) else "warning"
     judges = judging
     if same and (too_much or too_little):
         judges = [r for r in same if r.weekly == (most if too_much else least)]
     elif same:
         judges = [min(same, key=lambda r: _distance(high * times, r))]
-    distances = [_distance(amount * times, regimen) for amount in (low, high) for regimen in judges]
+    distances = [max(_distance(amount * times, regimen), at_once) for amount in (low, high) for regimen in judges]
     smallest = min(same, key=lambda r: r.weekly) if same and too_much else None
     smaller = smallest if smallest not in judges else None
     return Verdict(indicator, too_much, frozenset(judges), min(distances), max(distances), smaller)

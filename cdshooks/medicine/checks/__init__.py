@@ -28,7 +28,7 @@ from cdshooks.medicine.checks import (
 from cdshooks.medicine.checks.data_quality import depending
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.rules.entries import Cite
-from cdshooks.model import Facts, Finding, Indicator, Regimen
+from cdshooks.model import Facts, Finding, Indicator, Regimen, Unread
 
 Check: TypeAlias = Callable[[Case], Iterable[Finding]]
 
@@ -99,7 +99,12 @@ def _judged(facts: Facts, knowledge: Knowledge) -> tuple[list[Finding], list[tup
     every += [(case, LOCAL_CHECKS) for case in local_cases(facts, knowledge)]
     for case, checks in every:
         own = _found(case, checks, failures)
-        whole = _without_doses(_asking_once([*own, *_of_later_steps(case, own, failures)]))
+        later = list(_of_later_steps(case, own, failures))
+        if later or _has_unread_step(case):
+            own = [
+                _in_words(finding, "Nothing is filled in: a later step has to be mended as well.") for finding in own
+            ]
+        whole = _without_doses(_asking_once([*own, *later]))
         findings += [_completed(finding, facts) for finding in _with_lines(case, whole)]
     return findings, failures
 
@@ -135,18 +140,23 @@ def _of_later_steps(case: Case, own: list[Finding], failures: list[tuple[str, Ex
         yield from min(each, key=lambda found: max((f.indicator for f in found), default=-1))
 
 
+def _has_unread_step(case: Case) -> bool:
+    regimen = case.order.regimen
+    return isinstance(regimen, Regimen) and any(isinstance(step.regimen, Unread) for step in regimen.later)
+
+
 def _counts(finding: Finding, said: set[tuple[str, tuple[str, ...]]]) -> bool:
     about_dose = finding.topic in ("renalDose", "dose") and finding.indicator > Indicator.INFO
     return about_dose and (finding.topic, finding.because[:1]) not in said
 
 
 def _without_doses(findings: list[Finding]) -> list[Finding]:
-    """No dose is advised or proposed for an order that a critical finding proposes to remove: it would not mend it.
+    """No dose is advised or proposed for an order that a critical finding can only remove: it would not mend it.
 
     Beside a critical interaction the advice stays, in words alone: the other drug is to be ended first.
     """
     critical = [finding for finding in findings if finding.indicator is Indicator.CRITICAL]
-    if any(finding.withdraw for finding in critical):
+    if any(finding.withdraw and not finding.mendable for finding in critical):
         why = "No dose is proposed: another finding speaks against giving this order at all."
         return [_in_words(finding, why) for finding in findings if finding.topic != "doseAdvice"]
     if any(finding.topic == "interaction" for finding in critical):

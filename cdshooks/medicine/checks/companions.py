@@ -5,7 +5,7 @@ little is as grave as its row says.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from cdshooks.medicine.case import Case, medicines_gap
@@ -66,7 +66,7 @@ def _companion(case: Case, rule: SafetyRule, companion: Companion, giving: Givin
     else:
         withdraw = "Remove this order" if grade is Indicator.CRITICAL else ""
         said = "Fluid may have to be restricted in this patient." if _restricted(case, companion) and not why else why
-        yield case.finding(
+        absent = case.finding(
             rule.id,
             companion.topic,
             grade,
@@ -76,6 +76,7 @@ def _companion(case: Case, rule: SafetyRule, companion: Companion, giving: Givin
             cites=[companion.cite],
             withdraw=withdraw,
         )
+        yield replace(absent, mendable=True)
 
 
 def _restricted(case: Case, companion: Companion) -> bool:

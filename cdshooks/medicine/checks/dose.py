@@ -19,7 +19,16 @@ from cdshooks.medicine.case import (
     in_one_line,
     medicines_gap,
 )
-from cdshooks.medicine.compare import TENFOLD, Comparison, Slip, compare, in_table_unit, likely_slip, nearest
+from cdshooks.medicine.compare import (
+    TENFOLD,
+    Comparison,
+    Slip,
+    compare,
+    in_table_unit,
+    likely_slip,
+    nearest,
+    single_dose_words,
+)
 from cdshooks.medicine.dosage.wording import plain
 from cdshooks.medicine.kidney import measured_days
 from cdshooks.medicine.phase import says
@@ -97,12 +106,14 @@ def _beyond_maximum(case: Case, dose: DoseCase) -> Iterator[Finding]:
     regimen, maximum = case.order.regimen, dose.rule.maximum
     comparisons = _comparisons(case, maximum.regimens, regimen) if isinstance(regimen, Regimen) else []
     if comparisons and all(_far(case, c) for c in comparisons):
-        summary = f" is more than any source has: {_words(maximum.regimens)} at most"
-        found = _finding(case, dose, Indicator.CRITICAL, summary, maximum.says)
+        words, limit = _words(maximum.regimens), 1 + case.knowledge.judgement.strong
+        if (largest := comparisons[0].largest) and all(c.high < limit for c in comparisons):
+            words = f"{largest.normalize():f} {comparisons[0].expected.dose[1]} at once"
+        found = _finding(case, dose, Indicator.CRITICAL, f" is more than any source has: {words} at most", maximum.says)
         yield replace(
             found,
             topic="dose",
-            expected=found.expected or f"{_words(maximum.regimens)} at most",
+            expected=found.expected or f"{words} at most",
             citations=(case.knowledge.citation(maximum.cite),),
         )
 
@@ -129,7 +140,7 @@ def _beyond_formula(case: Case, dose: DoseCase) -> Iterator[Finding]:
 
 def _far(case: Case, c: Comparison) -> bool:
     """Too much by as much as makes a card critical."""
-    return c.high >= 1 + case.knowledge.judgement.strong
+    return c.excess >= 1 + case.knowledge.judgement.strong
 
 
 def _not_seen(gap: Missing) -> bool:
@@ -389,7 +400,7 @@ def _judged(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
         return  # right in the other case: that card shows both
     # where the order may be read in another way, only what is grave in both is critical, or what no reading explains
     readings = [nearest(found) for row in dose.readings if (found := _comparisons(case, row.regimens, ordered))]
-    tenfold = judging.high >= TENFOLD * (1 - judging.tolerance)
+    tenfold = judging.excess >= TENFOLD * (1 - judging.tolerance)
     sure = bool(readings) or not dose.assumed or tenfold
     strong = sure and all(_is_grave(case, dose, comparison) for comparison in (judging, *readings))
     slip = _slip(dose, ordered, judging, case)
@@ -401,15 +412,16 @@ def _judged(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
     if elsewhere and any(c.fits for c in _comparisons(case, elsewhere.regimens, ordered)):
         yield _elsewhere(case, dose, elsewhere, min(indicator, _CAP[elsewhere.at_most]))
         return
-    misfit = "is too much" if judging.too_much else "is too little" if judging.too_little else "has the wrong interval"
     shares = dict.fromkeys(_share(comparison) for comparison in (judging, second))
     share = f"Expected: {words}; ordered is {' or '.join(shares)} of the amount a day."
+    if judging.too_much_at_once:
+        share = f"{share[:-1]}; {single_dose_words(judging)}."
     # what else is known speaks of too much alone
     others = [each for each in dose.known if judging.too_much and not each.known.bound]
     lines = [share, *([slip.says] if slip else []), *map(_known_words, others)]
     state, product = _state(case, dose.row), _another_product(case, dose)
     endings = (
-        f" {misfit}{where}: {words}{unit}{product}"
+        f" {judging.misfit}{where}: {words}{unit}{product}"
         for where, unit in ((state, _also(case, dose)), (state, ""), ("", ""))
     )
     base = _finding(case, dose, indicator, "", *lines, propose=True)
@@ -446,23 +458,26 @@ def _is_grave(case: Case, dose: DoseCase, c: Comparison) -> bool:
 
 
 def _too_many_doses(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
-    """Right, but for more doses than the regimen is for. An order without an end is not asked how long it lasts."""
+    """Right, but for more doses than the regimen is for, or without an end where the rule asks for one."""
     limit, order = dose.row.doses_at_most, case.order
-    number = _number_of_doses(order, ordered, case.facts.today)
-    if limit is None or number is None or not case.ordered_now:
+    if limit is None or not case.ordered_now:
         return
+    number = _number_of_doses(order, ordered, case.facts.today)
     before = earlier_doses(order, case.facts, case.knowledge) if order.draft else 0
-    if number + before > limit.doses:
-        given = f" ({before} given before)" if before else ""
+    given = f" ({before} given before)" if before else ""
+    if number is None and limit.without_end and not ordered.later:
+        because = f"The order does not say for how many doses{given}; its regimen is for {limit.doses}."
+        yield _finding(case, dose, Indicator.INFO, f" without an end{given}: {limit.summary}", because)
+    elif number is not None and number + before > limit.doses:
         because = f"The order is for {number} doses{given}; its regimen is for {limit.doses}."
-        yield _finding(case, dose, Indicator.WARNING, f" for {number} doses{given}: {limit.summary}", because)
+        indicator = _CAP[limit.indicator]
+        yield _finding(case, dose, indicator, f" for {number} doses{given}: {limit.summary}", because)
 
 
 def _number_of_doses(order: Order, ordered: Regimen, today: date) -> int | None:
     """How many doses the order says that it is for; None where it has no end."""
-    counts = [int(dosage.timing.count) for dosage in order.chart.dosages if dosage.timing.count]
-    if counts:
-        return sum(counts)
+    if ordered.doses is not None:
+        return ordered.doses
     if order.ends is None or ordered.per_day is None or ordered.later:
         return None
     days = (order.ends - max(order.starts or today, today)).days  # the last day may be the day after the last dose
@@ -496,8 +511,12 @@ def _comparisons(case: Case, expected: Regimens, ordered: Regimen) -> list[Compa
     """The order against each regimen whose unit it meets."""
     phase, weight = case.order.intent.phase or Phase.TREATMENT, case.facts.newest("weight")
     in_units = ((in_table_unit(ordered, regimen.dose[1], weight), regimen) for regimen in expected)
-    tolerance = case.knowledge.judgement.tolerance
-    return [compare(in_unit, regimen, phase, tolerance) for in_unit, regimen in in_units if in_unit is not None]
+    tolerance, rule = case.knowledge.judgement.tolerance, case.dose.rule if case.dose else None
+    return [
+        compare(in_unit, regimen, phase, tolerance, rule.largest_dose(in_unit.unit) if rule else None)
+        for in_unit, regimen in in_units
+        if in_unit is not None
+    ]
 
 
 def _rising(case: Case, dose: DoseCase) -> bool:
@@ -570,7 +589,15 @@ def _proposals(case: Case, dose: DoseCase) -> Iterator[Proposal]:
         if not regimen.alternative and _can_be_given(order, regimen):
             weight, per_kg = case.facts.newest("weight"), _per_kg(case, dose, regimen)
             made = proposal(order, regimen, reason + doubt, weight, case.knowledge, sure=sure, mg_per_kg=per_kg)
-            yield from [made] if made else []
+            yield from [replace(made, doses=_doses_left(case, dose))] if made else []
+
+
+def _doses_left(case: Case, dose: DoseCase) -> int | None:
+    """How many doses a suggestion is for, where a regimen for so many has to say it."""
+    limit = dose.row.doses_at_most
+    if limit is None or not limit.without_end:
+        return None
+    return max(1, limit.doses - earlier_doses(case.order, case.facts, case.knowledge))
 
 
 def _per_kg(case: Case, dose: DoseCase, regimen: TableRegimen) -> Decimal | None:
@@ -634,9 +661,12 @@ def _finding(
     present = [name for drug, name in case.facts.medicines.items() if drug in asked]
     why += [f"Given with {', '.join(present)}."] if present else []
     if row.when.earlier_doses_at_least:
-        why.append(
-            f"The orders on file hold {earlier_doses(order, case.facts, case.knowledge)} earlier doses of this course."
-        )
+        on_file, before = earlier_doses(order, case.facts, case.knowledge), order.doses_before
+        if on_file or before == 0:
+            why.append(f"The orders on file hold {on_file} earlier doses of this course.")
+        if before != 0:
+            many = "an unstated number of" if before is None else str(before)
+            why.append(f"The steps before this one give {many} doses.")
     switches = case.knowledge.site.switches
     why += [f"Set for this site: {switches[name].choices[value]}." for name, value in row.when.site.items()]
     why += [f"{dose.arithmetic}."] if dose.arithmetic else []

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from cdshooks.medicine.case import Case, in_one_line
-from cdshooks.medicine.compare import Comparison, Slip, compare, in_table_unit, likely_slip, nearest
+from cdshooks.medicine.compare import Comparison, Slip, compare, in_table_unit, likely_slip, nearest, single_dose_words
 from cdshooks.medicine.kidney import Kidney
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.phase import says
@@ -249,7 +249,7 @@ def _beyond_every_band(case: _Judged, highest: Band) -> Iterator[Finding]:
     regimen = case.order.regimen
     comparisons = _comparisons(case, regimen, highest) if isinstance(regimen, Regimen) else ()
     limit = 1 + case.knowledge.judgement.strong
-    if comparisons and all(c.high >= limit for c in comparisons):
+    if comparisons and all(c.excess >= limit for c in comparisons):
         judging = min(comparisons, key=lambda c: c.distance)
         summary = f" is more than the label has for any kidney function: {judging.expected.regimen.wording}"
         slip = _slip(case, judging)
@@ -266,8 +266,12 @@ def _beyond_maximum(case: _Judged) -> Iterator[Finding]:
     if in_unit is None:
         return
     tolerance, limit = case.knowledge.judgement.tolerance, 1 + case.knowledge.judgement.strong
-    if all(compare(in_unit, most, Phase.TREATMENT, tolerance).high >= limit for most in maximum.regimens):
+    largest = case.table.largest_dose()
+    compared = [compare(in_unit, most, Phase.TREATMENT, tolerance, largest) for most in maximum.regimens]
+    if all(c.excess >= limit for c in compared):
         words = " or ".join(most.regimen.wording for most in maximum.regimens)
+        if largest and all(c.high < limit for c in compared):
+            words = f"{largest.normalize():f} {case.table.unit} at once"
         row = case.table.bands[0]
         found = case.finding(row, Indicator.CRITICAL, f" is more than any source has: {words} at most", maximum.says)
         cite = case.knowledge.citation(maximum.cite)
@@ -308,14 +312,14 @@ def _comparisons(case: _Judged, ordered: Regimen, row: Band | DialysisRow | Vari
     in_unit = in_table_unit(ordered, case.table.unit, case.facts.newest("weight"))
     if in_unit is None:
         return ()
-    tolerance = case.knowledge.judgement.tolerance
+    tolerance, largest = case.knowledge.judgement.tolerance, case.table.largest_dose(row)
     found = []
     for phase in case.phases:
         column = _column(row, phase)
-        near = [compare(in_unit, expected, phase, tolerance) for expected in column]
+        near = [compare(in_unit, expected, phase, tolerance, largest) for expected in column]
         start = case.table.start_of_prophylaxis
         if phase is Phase.PROPHYLAXIS and start and _just_started(case, start.up_to_days):
-            starting = (compare(in_unit, expected, phase, tolerance) for expected in row.treatment)
+            starting = (compare(in_unit, expected, phase, tolerance, largest) for expected in row.treatment)
             near += [c for c in starting if c.fits]  # right in the first days; a misfit is judged by its own column
         judging = nearest(near)
         alike = [r for r in column if r.per_day == judging.expected.per_day and not r.alternative]
@@ -367,10 +371,10 @@ def _verdict(case: _Judged, row: Band | DialysisRow, comparisons: tuple[Comparis
     if against := case.escalated_against(judging):
         yield _by_specialist(case, row, judging, against)
         return
-    strong = judging.too_much and judging.high >= 1 + case.knowledge.judgement.strong
+    strong = judging.too_much and judging.excess >= 1 + case.knowledge.judgement.strong
     slip = _slip(case, judging)
     note = row.note if row.note and _concerns(row.note, judging, case) else None
-    misfit = f" {_misfit(judging)} {case.state} ({case.named(judging.phase)}): "
+    misfit = f" {judging.misfit} {case.state} ({case.named(judging.phase)}): "
     wordings = (
         " or ".join(f"{choice.wording}{case.also(choice)}" for choice in judging.choices),
         judging.wording,
@@ -530,12 +534,6 @@ def _other_band(case: _Judged, ordered: Regimen, phase: Phase) -> str:
     return ""
 
 
-def _misfit(c: Comparison) -> str:
-    if c.too_much:
-        return "is too much"
-    return "is too little" if c.too_little else "has the wrong interval"
-
-
 def _lines(case: _Judged, comparisons: tuple[Comparison, ...]) -> Iterator[str]:
     for c in comparisons:
         share = f"{c.low * 100:.0f} %" if c.low == c.high else f"{c.low * 100:.0f} to {c.high * 100:.0f} %"
@@ -543,7 +541,8 @@ def _lines(case: _Judged, comparisons: tuple[Comparison, ...]) -> Iterator[str]:
         if c.interval_differs and not c.too_much and not c.too_little:
             said = "the same amount a day in another interval"
         larger = " of the larger" if c.smaller else ""
-        yield f"Expected for {case.named(c.phase)}: {c.wording}; ordered is {said}{larger}."
+        once = f"; {single_dose_words(c)}" if c.too_much_at_once else ""
+        yield f"Expected for {case.named(c.phase)}: {c.wording}; ordered is {said}{larger}{once}."
 
 
 def _why(case: _Judged) -> Iterator[str]:

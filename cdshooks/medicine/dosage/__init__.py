@@ -10,11 +10,14 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
+from math import ceil
 
 from cdshooks.medicine.dosage.amount import Dose, entry_amount, in_mg, one_dose
 from cdshooks.medicine.dosage.giving import Giving as Giving
 from cdshooks.medicine.dosage.giving import Rate as Rate
 from cdshooks.medicine.dosage.giving import read_giving as read_giving
+from cdshooks.medicine.dosage.rewording import beside as beside
+from cdshooks.medicine.dosage.rewording import reworded as reworded
 from cdshooks.medicine.dosage.sig import Amount, Sig, amounts_in, read_sig, read_steps, volumes_in
 from cdshooks.medicine.dosage.timing import Often, read_timing
 from cdshooks.medicine.dosage.wording import often_wording, quote
@@ -126,7 +129,7 @@ def _read_step(
     sure = structured and not (chosen.assumed or doubt or timed.often.about or chosen.kind == "text")
     often = timed.often if not dosage.as_needed else replace(timed.often, as_needed=True)
     put = _put(chosen, often, tuple(notes), sure)
-    regimen = replace(put, as_it_stands=sure and chosen.how == chosen.wording)
+    regimen = replace(put, as_it_stands=sure and chosen.how == chosen.wording, doses=_doses(dosage, sig, often, words))
     return _beyond_its_limit(regimen, dosage, product, words) or regimen
 
 
@@ -145,6 +148,24 @@ def _beyond_its_limit(regimen: Regimen, dosage: Dosage, product: Product, words:
     if regimen.high * (regimen.per_day_high or regimen.per_day) <= allowed:
         return None
     return Unread(f"{regimen.wording}, and at most {most.wording} {often_wording(_decimal(timed.often.rate[0]))}")
+
+
+def _doses(dosage: Dosage, sig: Sig, often: Often, words: DoseWords) -> int | None:
+    """How many doses an instruction is for, None where it does not say; its last day may come after the last dose."""
+    if dosage.timing.count:
+        return int(dosage.timing.count)
+    if often.once:
+        return 1
+    number, unit = sig.lasting or (None, "")
+    if number is not None and not unit:
+        return int(number)
+    days = Fraction(number) * words.period_days[unit] if number is not None else None
+    if dosage.timing.lasts_days:
+        days = Fraction(dosage.timing.lasts_days)
+    if days is None or often.rate is None:
+        return None
+    spare = 1 if often.rate[1] < 1 else 0
+    return max(1, ceil((days - spare) * often.rate[1]))
 
 
 def _decimal(value: Fraction) -> Decimal:
@@ -225,6 +246,8 @@ def _together(readings: Sequence[_Reading]) -> Regimen | Unread:
             first,
             per_day=sum(rates, Decimal(0)),
             after_dialysis=all(regimen.after_dialysis for regimen in regimens),
+            at=tuple(place for regimen in regimens for place in regimen.at),
+            doses=sum(regimen.doses for regimen in regimens if regimen.doses) if first.doses else None,
             read_from=(*first.read_from, f"added up from {len(regimens)} dosage instructions at different times"),
             as_it_stands=False,
             sure=all(regimen.sure for regimen in regimens),
@@ -289,12 +312,17 @@ def read_regimen(dosages: tuple[Dosage, ...], product: Product, words: DoseWords
     A single dose ("900 mg once") is a regimen with `per_day` None and `after_dialysis` False.
     Doses come in mg, mg/kg or mg/m2, per administration. Never raises.
     """
-    readings: dict[Dosage, _Reading] = {}
-    for dosage in dosages:
+    places: dict[Dosage, list[int]] = {}
+    for place, dosage in enumerate(dosages):
+        places.setdefault(replace(dosage, sequence=None), []).append(place)
+    distinct: list[_Reading] = []
+    for at in places.values():
+        dosage = dosages[at[0]]
         regimen = _read_one(dosage, product, words)
+        if isinstance(regimen, Regimen):
+            regimen = replace(regimen, at=tuple(at))
         if regimen is not None:
-            readings.setdefault(replace(dosage, sequence=None), _tied(regimen, dosage, words))
-    distinct = list(readings.values())
+            distinct.append(_tied(regimen, dosage, words))
     if not distinct:
         return None
     if len(distinct) == 1:

@@ -61,6 +61,7 @@ class Sig:
     unplaced: tuple[str, ...] = ()
     refused: str = ""
     lasts: bool = False  # it says for how many days, or how many doses
+    lasting: tuple[Decimal, str] | None = None  # the same as a number of a unit of time, "" for doses
     follows: bool = False  # it begins with "then"
     said: str = ""
 
@@ -124,7 +125,7 @@ def said_in(line: Sequence[Token], tree: Phrases) -> list[Said | Token]:
 # Phrases to statements
 
 
-def _amount(said: Said) -> Amount | None:
+def amount_of(said: Said) -> Amount | None:
     """The dose of one phrase; None when its parts make no dose (a range of strengths, a strength in mg/kg)."""
     numbers, units = said.numbers, said.units
     first, last = numbers[0], numbers[-1]
@@ -216,7 +217,7 @@ def _sig(found: Sequence[Said | Token], words: DoseWords) -> Sig:
             continue
         phrase = one.phrase
         if phrase.dose:
-            amount = _amount(one)
+            amount = amount_of(one)
             if amount is None or (phrase.dose == "strength" and amount.unit.means != "mg"):
                 unplaced.append(one.text)
             elif phrase.dose == "strength":
@@ -269,6 +270,7 @@ def _sig(found: Sequence[Said | Token], words: DoseWords) -> Sig:
         unplaced=tuple(unplaced),
         refused="; ".join(refusals) or _unclear(schedule, words),
         lasts=any(_is_length(said, words) for said in said_all),
+        lasting=next(filter(None, (_lasting(said, words) for said in said_all)), None),
         said=" ".join(one.text for one in found),
     )
 
@@ -277,6 +279,13 @@ def _is_length(said: Said, words: DoseWords) -> bool:
     """Does it say how long a step lasts: days or more, or a number of doses?"""
     units = [words.time_units[token.text] for token in said.tokens if token.text in words.time_units]
     return "lasts" in said.phrase.flags and all(words.period_days[unit] >= 1 for unit in units)
+
+
+def _lasting(said: Said, words: DoseWords) -> tuple[Decimal, str] | None:
+    """How long a step lasts, as a number of days or more, or of doses; None where it does not say."""
+    if not _is_length(said, words) or not said.numbers or (number := said.numbers[-1].high) is None:
+        return None
+    return number, next((words.time_units[token.text] for token in said.tokens if token.text in words.time_units), "")
 
 
 def _unclear(schedule: Schedule, words: DoseWords) -> str:
@@ -333,7 +342,7 @@ def read_code(system: str, code: str, words: DoseWords) -> Schedule | Unread | N
 def amounts_in(text: str, words: DoseWords) -> tuple[Amount, ...]:
     """Every amount that a text names, of whichever step; strengths of a tablet are none."""
     said = [one for one in said_in(tokens(text, words), words.phrases) if isinstance(one, Said)]
-    amounts = (_amount(one) for one in said if one.phrase.dose and one.phrase.dose != "strength")
+    amounts = (amount_of(one) for one in said if one.phrase.dose and one.phrase.dose != "strength")
     return tuple(amount for amount in amounts if amount)
 
 

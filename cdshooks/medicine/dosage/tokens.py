@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from cdshooks.medicine.dosage.words import DoseWords, Unit, pieces
@@ -17,6 +17,7 @@ class Token:
     low: Decimal | None = None
     high: Decimal | None = None
     unit: Unit | None = None
+    size: int = 1  # how many pieces of the text it takes
 
 
 def number(text: str) -> Decimal | None:
@@ -51,18 +52,22 @@ def _merged(found: Sequence[Token], words: DoseWords) -> list[Token]:
             case [*_, _, "1/2" | "1/4" | "3/4"], [*_, Decimal() as whole, Decimal() as part] if (
                 whole == int(whole) and whole <= words.loose_count_most
             ):
-                out[-2:] = [_number_token(f"{out[-2].text} {token.text}", whole + part, whole + part)]
+                out[-2:] = [_number_token(f"{out[-2].text} {token.text}", whole + part, whole + part, _size(out[-2:]))]
             case [*_, _, "-" | "to", _], [*_, Decimal() as low, None, Decimal() as high] if low < high:
-                out[-3:] = [_number_token(" ".join(last.text for last in out[-3:]), low, high)]
+                out[-3:] = [_number_token(" ".join(last.text for last in out[-3:]), low, high, _size(out[-3:]))]
             case [_, "(", _, ")"], [Decimal() as one, None, Decimal() as same, None] if one == same:
-                out[-4:] = [out[-4]]
+                out[-4:] = [replace(out[-4], size=_size(out[-4:]))]
             case _:
                 pass
     return out
 
 
-def _number_token(text: str, low: Decimal, high: Decimal) -> Token:
-    return Token(text, ("<n>",), low, high)
+def _size(found: Sequence[Token]) -> int:
+    return sum(token.size for token in found)
+
+
+def _number_token(text: str, low: Decimal, high: Decimal, size: int) -> Token:
+    return Token(text, ("<n>",), low, high, size=size)
 
 
 def tokens(text: str, words: DoseWords) -> list[Token]:
@@ -75,11 +80,11 @@ def tokens(text: str, words: DoseWords) -> list[Token]:
         for size in range(min(words.longest_key, len(raw) - at), 0, -1):
             key = texts[at : at + size]
             if (unit := words.units.get(key)) is not None:
-                found.append(Token("".join(key), (*(key if size == 1 else ()), f"<{unit.kind}>"), unit=unit))
+                found.append(Token("".join(key), (*(key if size == 1 else ()), f"<{unit.kind}>"), unit=unit, size=size))
             elif (value := words.numbers.get(key)) is not None:
-                found.append(Token(" ".join(key), (f"{value:f}", " ".join(key), "<n>"), value, value))
+                found.append(Token(" ".join(key), (f"{value:f}", " ".join(key), "<n>"), value, value, size=size))
             elif (value := words.fractions.get(key)) is not None:
-                found.append(_number_token("".join(key), value, value))
+                found.append(_number_token("".join(key), value, value, size))
             else:
                 continue
             break

@@ -86,10 +86,15 @@ class StopBelow(Entry):
 
 
 class DosesAtMost(Entry):
-    """A regimen is for so many doses, earlier ones of the course included; `summary` says what follows."""
+    """A regimen is for so many doses, earlier ones of the course included; `summary` says what follows.
+
+    More of them are as grave as `indicator`; with `without_end` an order that does not say how many is information.
+    """
 
     doses: Annotated[int, Field(gt=0)]
     summary: str
+    indicator: Literal["critical", "warning"] = "warning"
+    without_end: StrictBool = False
 
 
 class Remark(Entry):
@@ -152,6 +157,9 @@ class DoseRule(Entry):
     routes: tuple[str, ...]
     reviewed: str
     topic: Literal["dose", "renalDose"] = "dose"
+    single_dose_counts: StrictBool = (
+        False  # a dose above the largest of the rule is too much, however seldom it is given
+    )
     cite: Cite
     maximum: Maximum
     rows: tuple[DoseRow, ...]
@@ -162,6 +170,10 @@ class DoseRule(Entry):
         """Every dose that its rows print, with its unit."""
         printed = (*self.maximum.regimens, *(regimen for row in self.rows for regimen in row.regimens))
         return frozenset(regimen.dose for regimen in printed)
+
+    def largest_dose(self, unit: str) -> Decimal | None:
+        """The most at once that the rule has in this unit; None where a single dose has no limit of its own."""
+        return max((dose for dose, of in self.doses if of == unit), default=None) if self.single_dose_counts else None
 
     @property
     def conditions(self) -> Iterator[When]:

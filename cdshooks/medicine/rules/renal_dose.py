@@ -185,6 +185,7 @@ class RenalDoseRule(Entry):
     reviewed: str
     maximum: Maximum
     no_dose_against: dict[str, str] = Field(default_factory=dict)  # keys of phases.yaml, with the name: not judged
+    single_dose_counts: StrictBool = False  # a dose above the row's largest is too much, however seldom given
     confusable_with: str = ""  # a drug whose doses are taken for this one's
     stable_freshness_days: int | None = None  # instead of the one in kidney.yaml
     start_of_prophylaxis: StartOfProphylaxis | None = None
@@ -229,6 +230,13 @@ class RenalDoseRule(Entry):
         """Every dose of the table, with its unit."""
         rows = (*self.bands, *self.dialysis)
         return frozenset(regimen.dose for row in rows for regimen in (*row.treatment, *row.stable))
+
+    def largest_dose(self, row: "Band | DialysisRow | Variant | None" = None) -> Decimal | None:
+        """The most at once that a row, or the whole table, has; None where a single dose has no limit of its own."""
+        if not self.single_dose_counts:
+            return None
+        rows = (row,) if row else self.bands
+        return max((regimen.dose[0] for each in rows for regimen in (*each.treatment, *each.stable)), default=None)
 
     def band(self, clearance: Decimal) -> Band:
         """The band that holds a clearance, rounded to the table's step."""
