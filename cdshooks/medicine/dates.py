@@ -32,6 +32,11 @@ def day_of(text: str, zone: tzinfo) -> date | None:
         return None
 
 
+def counted(days: int) -> str:
+    """A number of days in words: "1 day", "8 days"."""
+    return f"{days} day" if days == 1 else f"{days} days"
+
+
 def is_partial(text: str) -> bool:
     """Is the date known to the year or month only?"""
     return bool(_PARTIAL.fullmatch(text))

@@ -11,6 +11,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from cdshooks.medicine.case import Case, medicines_gap
+from cdshooks.medicine.dates import counted
 from cdshooks.medicine.dosage import read_regimen
 from cdshooks.medicine.kidney import assess
 from cdshooks.medicine.rules.interaction import InDate, InteractionRule, Pair
@@ -161,7 +162,7 @@ def _washing_out(case: Case, pair: Pair, drug: str, ended: list[Prescription], b
     if dated:
         last, newest = max(dated, key=lambda pair: pair[0])
         if (begins - last).days < pair.washout_days:
-            remark = f"ended {last.isoformat()}, {(begins - last).days} days before this order"
+            remark = f"ended {last.isoformat()}, {counted((begins - last).days)} before this order"
             return _Hit(pair, drug, name, newest, remark, _Graded(severity))
     open_ended = [p for p in ended if p.ends is None]
     if not open_ended:
@@ -174,7 +175,9 @@ def _washing_out(case: Case, pair: Pair, drug: str, ended: list[Prescription], b
     if (
         not held and newest.starts and (begins - newest.starts).days < pair.washout_days
     ):  # then every dose of it was too lately
-        remark = f"begun {newest.starts.isoformat()}, {(begins - newest.starts).days} days before this order; {remark}"
+        remark = (
+            f"begun {newest.starts.isoformat()}, {counted((begins - newest.starts).days)} before this order; {remark}"
+        )
         return _Hit(pair, drug, name, newest, remark, _Graded(severity))
     indicator = min(severity, Indicator.WARNING if recent else Indicator.INFO)
     return _Hit(pair, drug, name, newest, remark, _Graded(indicator))
@@ -239,12 +242,12 @@ def _within(case: Case, limits: tuple[InDate, ...]) -> _Graded:
     for limit in limits:
         lab, name = case.facts.newest(limit.analyte), case.knowledge.codes.analytes[limit.analyte].name
         if isinstance(lab, Missing):
-            because.append(f"{name} {lab.why.value}")
+            because.append(lab.of(name))
             continue
         inputs.append(Input(name, lab.original, "", lab.on.isoformat(), lab.ref))
         age = (case.facts.today - lab.on).days
         if age > _days(case, limit.days, limit.analyte):
-            because.append(f"{name} {lab.original} is {age} days old")
+            because.append(f"{name} {lab.original} is {counted(age)} old")
         elif not _keeps(lab, limit):
             because.append(f"{name} {lab.original}")
     return _Graded(Indicator.WARNING, tuple(because), tuple(inputs))
@@ -265,7 +268,7 @@ def _creatinine(case: Case) -> _Graded:
     if kidney.dialysis:
         return _Graded(Indicator.WARNING)
     if isinstance(lab, Missing):
-        return _Graded(Indicator.WARNING, (f"serum creatinine {lab.why.value}",))
+        return _Graded(Indicator.WARNING, (lab.of("serum creatinine"),))
     because = [f"serum creatinine is {kidney.moving}"] if kidney.moving == "rising" else []
     steady = case.knowledge.interaction_limits.steady_creatinine
     earlier = facts.results["creatinine"].since(facts.today - timedelta(days=steady.within_days))
@@ -276,7 +279,7 @@ def _creatinine(case: Case) -> _Graded:
     if case.renal and case.renal.table.stable_freshness_days and _is_stable(case):
         days = case.renal.table.stable_freshness_days
     if (age := (facts.today - lab.on).days) > days:
-        because.append(f"serum creatinine is {age} days old")
+        because.append(f"serum creatinine is {counted(age)} old")
     shown = Input("serum creatinine", lab.original, "", lab.on.isoformat(), lab.ref)
     return _Graded(Indicator.WARNING, tuple(because), (shown,))
 
@@ -291,11 +294,11 @@ def _level(case: Case, drug: str) -> _Graded:
     because = [f"first order of {order.product.drug}"] if new else []
     inputs = []
     if isinstance(lab, Missing):
-        because.append(f"{analyte.name} {lab.why.value}")
+        because.append(lab.of(analyte.name))
     else:
         inputs.append(Input(analyte.name, lab.original, "", lab.on.isoformat(), lab.ref))
         if (age := (case.facts.today - lab.on).days) > levels.days:
-            because.append(f"{analyte.name} is {age} days old")
+            because.append(f"{analyte.name} is {counted(age)} old")
     tests = (analyte.order,) if because and analyte.order else ()
     return _Graded(Indicator.WARNING, tuple(because), tuple(inputs), tests)
 
@@ -338,8 +341,8 @@ def _finding(case: Case, rule: InteractionRule, indicator: Indicator, hits: list
     lines = [_row_line(together) for together in rows.values()]
     if because:
         lines.append(f"A warning, because: {'; '.join(because)}.")
-    elif indicator is Indicator.INFO and any(hit.pair.info_while for hit in hits):
-        lines.append("Information only: what has to be watched is in date and in range.")
+    elif looked_at := dict.fromkeys(shown.name for hit in hits for shown in hit.graded.inputs):
+        lines.append(f"Information only: in date and in range: {', '.join(looked_at)}.")
     return case.finding(
         rule.id,
         "interaction",

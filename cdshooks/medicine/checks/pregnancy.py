@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from cdshooks.medicine.case import Case, medicines_gap, record_gap
+from cdshooks.medicine.dates import counted
 from cdshooks.medicine.rules.safety import PregnancyOf, PregnancyRule
 from cdshooks.model import Facts, Finding, Indicator, Input, Missing, Said, Why
 
@@ -196,7 +197,7 @@ def _test(case: Case, rule: PregnancyRule, antiviral: PregnancyOf) -> Iterator[F
         return
     unknown = [(name, gap) for name, gap in (("sex", facts.sex), ("age", facts.born)) if isinstance(gap, Missing)]
     if unknown:
-        names = " and ".join(f"{name} {gap.why.value}" for name, gap in unknown)
+        names = " and ".join(gap.of(name) for name, gap in unknown)
         said = (f"{name[:1].upper()}{name[1:]}: {gap}." for name, gap in unknown)
         summary = f": whether a pregnancy test is needed is not known ({names})"
         yield case.finding(rule.id, "dataQuality", Indicator.INFO, summary, *said, cites=[limits.cite])
@@ -241,7 +242,7 @@ def _asked_for(case: Case, rule: PregnancyRule, antiviral: PregnancyOf, test: Sa
     else:
         days = (facts.today - test.on).days
         unclear = days <= rule.test_days
-        what = f'pregnancy test reads "{test.words}"' if unclear else f"pregnancy test is {days} days old"
+        what = f'pregnancy test reads "{test.words}"' if unclear else f"pregnancy test is {counted(days)} old"
         said = f"Pregnancy test of {test.on.isoformat()}: {test.words}."
         inputs = [Input("pregnancy test", test.words, "", test.on.isoformat(), test.ref)]
     return case.finding(

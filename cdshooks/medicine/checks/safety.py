@@ -248,7 +248,7 @@ def _not_computed(
         yield case.finding(rule.id, "dataQuality", Indicator.WARNING, summary, said, cites=[limits.cite])
     elif isinstance(weight, Missing) and (giving.rates or isinstance(case.order.regimen, Regimen)):
         topic = "dataQuality" if weight.why in _NOT_SEEN else "administration"
-        summary = f": infusion rate not checked (weight {weight.why.value})"
+        summary = f": infusion rate not checked ({weight.of('weight')})"
         said = f"Weight: {weight}. The limit is per kg of body weight."
         yield case.finding(rule.id, topic, Indicator.WARNING, summary, said, cites=[limits.cite])
 
