@@ -140,16 +140,16 @@ def _on_hold(case: Case, dose: DoseCase) -> Finding:
 
 def _either(case: Case, dose: DoseCase, rows: tuple[DoseRow, ...], summary: str, otherwise: str, topic: str) -> Finding:
     """Information that shows both what holds in some case and what holds otherwise."""
-    cases = [*((_case_of(row), row) for row in rows), (otherwise, dose.row)]
+    cases = [*((_case_of(case, row), row) for row in rows), (otherwise, dose.row)]
     lines = (f"{when}: {_words(row.regimens) or row.not_recommended or row.unsettled}" for when, row in cases)
     found = _finding(case, dose, Indicator.INFO, summary, *map(_sentence, lines), topic=topic)
     cites = (case.knowledge.citation(row.cite or dose.rule.cite) for _, row in cases)
     return replace(found, citations=tuple(dict.fromkeys(cites)))
 
 
-def _case_of(row: DoseRow) -> str:
+def _case_of(case: Case, row: DoseRow) -> str:
     if row.when.with_drugs:
-        return f"With {' or '.join(drug.replace('-', ' ') for drug in row.when.with_drugs)}"
+        return f"With {' or '.join(map(case.knowledge.medicines.title, row.when.with_drugs))}"
     return f"After {row.when.earlier_doses_at_least} doses or more"
 
 
@@ -161,7 +161,7 @@ def _remarks(case: Case) -> Iterator[Finding]:
             yield _remark(case, found, remark.topic, indicator, remark.summary, remark.says)
         elif indicator > Indicator.INFO:
             name, missing = found.lacking
-            summary = f": a warning could not be looked for ({name} {missing.why.value})"
+            summary = f": {found.remark.unchecked} not checked ({missing.of(name)})"
             lines = (f"It would be: {remark.says}", _sentence(f"{name}: {missing}"))
             yield _remark(case, found, "dataQuality", Indicator.INFO, summary, *lines)
 

@@ -338,7 +338,7 @@ def _finding(case: Case, rule: InteractionRule, indicator: Indicator, hits: list
     for hit in hits:
         rows[id(hit.pair)].append(hit)
     because = dict.fromkeys(reason for hit in hits for reason in hit.graded.because)
-    lines = [_row_line(together) for together in rows.values()]
+    lines = [_row_line(case, together) for together in rows.values()]
     if because:
         lines.append(f"A warning, because: {'; '.join(because)}.")
     elif looked_at := dict.fromkeys(shown.name for hit in hits for shown in hit.graded.inputs):
@@ -358,33 +358,39 @@ def _finding(case: Case, rule: InteractionRule, indicator: Indicator, hits: list
     )
 
 
-def _row_line(hits: list[_Hit]) -> str:
+def _row_line(case: Case, hits: list[_Hit]) -> str:
     """One row of the table with all the drugs that it applies to."""
     pair = hits[0].pair
     doubt = {"label": "", "secondary": " (From a secondary source.)", "memory": " (Not confirmed in a label.)"}[
         pair.seen
     ]
-    return f"With {'; '.join(map(_named, hits))}: {pair.says}{doubt}"
+    return f"With {', '.join(_named(case, hit) for hit in hits)}: {pair.says}{doubt}"
 
 
-def _named(hit: _Hit) -> str:
-    """The drug, with the name that the record has for it and what has to be said of it."""
-    said = hit.prescription.name
-    also = "" if hit.name.casefold() in said.casefold() else said
+def _named(case: Case, hit: _Hit) -> str:
+    """The drug, with the record's name for it where that is another, and what has to be said of it."""
+    also = "" if case.knowledge.medicines.calls(hit.drug, hit.prescription.name) else hit.prescription.name
     aside = ", ".join(filter(None, (also, hit.remark)))
     return f"{hit.name} ({aside})" if aside else hit.name
 
 
 def _summary(rows: list[list[_Hit]], room: int) -> str:
-    """All drugs with the risk of each row where the line has room, else the drugs, else the first ones."""
-    named = [(", ".join(hit.name for hit in hits), hits[0].pair.risk) for hits in rows]
+    """All drugs with the risk of each row, and what to do, as far as the line has room; else the first drugs."""
+    named = [(", ".join(hit.name for hit in hits), hits[0].pair) for hits in rows]
     names = [hit.name for hits in rows for hit in hits]
-    full = f" with {named[0][0]}: {named[0][1]}" if len(named) == 1 else ""
-    full = full or f" with {', '.join(f'{drugs} ({risk})' for drugs, risk in named)}"
+    acts = {pair.act for _, pair in named}
+    if len(named) == 1:
+        ((drugs, pair),) = named
+        with_risks = f" with {drugs}: {pair.risk}"
+        full = f"{with_risks}; {pair.act}" if pair.act else with_risks
+    else:
+        with_risks = f" with {', '.join(f'{drugs} ({pair.risk})' for drugs, pair in named)}"
+        each = (f"{drugs} ({'; '.join(filter(None, (pair.risk, pair.act)))})" for drugs, pair in named)
+        full = f"{with_risks}: {named[0][1].act}" if len(acts) == 1 and "" not in acts else f" with {', '.join(each)}"
     fewer = [
         f" with {', '.join(names[:count])} and {len(names) - count} more" for count in range(len(names) - 1, 0, -1)
     ]
-    lines = [full, f" with {', '.join(names)}", *fewer]
+    lines = [full, with_risks, f" with {', '.join(names)}", *fewer]
     return next((line for line in lines if len(line) <= room), lines[-1])
 
 

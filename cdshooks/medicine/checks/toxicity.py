@@ -233,8 +233,8 @@ def _not_comparable(case: Case, rule: ToxicityRule, bounds: Sequence[_Bound]) ->
 def _shared(case: Case, rule: ToxicityRule) -> str:
     """The patient's other drugs that do the same harm."""
     members = case.knowledge.medicines.members(rule.shared_with)
-    names = [name for drug, name in case.facts.medicines.items() if drug in members]
-    return f"Also on the list, and able to do the same: {', '.join(dict.fromkeys(names))}." if names else ""
+    names = [case.knowledge.medicines.title(drug) for drug in case.facts.medicines if drug in members]
+    return f"Also on the list, and able to do the same: {', '.join(names)}." if names else ""
 
 
 def _input(case: Case, lab: Lab) -> Input:
