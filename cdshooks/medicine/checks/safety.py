@@ -372,8 +372,8 @@ def _tablet_for_child(case: Case, rule: SafetyRule, forms: Forms) -> Iterator[Fi
 
 def _with_problem(case: Case, rule: SafetyRule, row: WithProblem) -> Iterator[Finding]:
     facts = case.facts
-    met = {p.concept: p.text or p.concept for p in facts.problems if p.concept in row.problems}
-    met |= {concept: concept.replace("-", " ") for concept in case.order.concepts & set(row.problems)}
+    met = {p.concept: p.text or row.problems[p.concept] for p in facts.problems if p.concept in row.problems}
+    met |= {concept: name for concept, name in row.problems.items() if concept in case.order.concepts}
     inputs = [Input("problem", p.text, reference=p.ref) for p in facts.problems if p.concept in row.problems]
     for analyte, limit in row.at_least.items():
         lab = facts.newest(analyte)
@@ -384,8 +384,7 @@ def _with_problem(case: Case, rule: SafetyRule, row: WithProblem) -> Iterator[Fi
     if met:
         yield replace(_problem_finding(case, rule, row, f"On record: {', '.join(met.values())}."), inputs=tuple(inputs))
     elif gap := record_gap(facts, "conditions"):
-        names = " and ".join(concept.replace("-", " ") for concept in row.problems)
-        summary = f": {names} could not be looked for (conditions {gap.why.value})"
+        summary = f": {', '.join(row.problems.values())} could not be looked for (conditions {gap.why.value})"
         lost = case.knowledge.judgement.of_loss([row.indicator])
         yield case.finding(rule.id, "dataQuality", lost, summary, row.says, cites=[row.cite])
 
