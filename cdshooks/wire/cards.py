@@ -95,7 +95,7 @@ class Wording:
 
     topic_system: str
     topics: Mapping[str, str]
-    override_reasons: list[Coding]
+    override_reasons: Mapping[str, list[Coding]]  # by topic
     note: str
     knowledge_version: str
     service_version: str
@@ -151,7 +151,7 @@ def _card(
         source=Source(label=f"{cite.source}, {cite.section}", url=cite.url or None, topic=topic),
         suggestions=suggestions or None,
         selectionBehavior="any" if suggestions else None,
-        overrideReasons=wording.override_reasons if first.indicator > Indicator.INFO else None,
+        overrideReasons=wording.override_reasons[first.topic] if first.indicator > Indicator.INFO else None,
         extension={"cmv-cds.finding": _explanation(findings, wording)},
     )
 
