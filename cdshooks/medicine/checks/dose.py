@@ -227,7 +227,7 @@ def _unsettled(case: Case, dose: DoseCase) -> Iterator[Finding]:
     grade, summary = Indicator.INFO, ": the sources do not settle this dose"
     if same and _full_kidneys(case, same) is False:
         here = case.renal.kidney.clearance if case.renal else None
-        grade, summary = Indicator.WARNING, f": fits {same.known.by}, but for full kidney function; here CrCl {here}"
+        grade, summary = Indicator.WARNING, f": fits {same.known.by}, for full kidney function; here CrCl {here}"
     elif same:
         summary = f": fits {same.known.by}; the sources do not settle this dose"
     elif every and all(_far(case, c) for c in every):

@@ -156,7 +156,7 @@ def _may_read_too_high(case: Case, renal: RenalCase) -> Iterator[Finding]:
             renal,
             cite,
             Indicator.INFO,
-            f"CrCl {clearance} may be too high ({kidney.doubts[0]}); band below: {lower}",
+            f"CrCl {clearance} may be too high; band below: {lower} ({kidney.doubts[0].split(' on ')[0]})",
             _sentence("; ".join(kidney.doubts)),
             f"Creatinine clearance then overestimates; {clearance} is"
             f" {clearance.rounded - edge} above the band edge at {edge}."

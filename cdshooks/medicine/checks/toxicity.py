@@ -21,13 +21,17 @@ _INDICATOR: Mapping[Severity, Indicator] = {
 }
 
 
+_LINE = 139  # characters of a summary
+
+
 @dataclass(frozen=True, slots=True)
 class _Harm:
     """One value that speaks against the drug; `labs` are the value and what it is compared with."""
 
     indicator: Indicator
     action: str  # "hold"
-    what: str  # "neutrophil count 0.42 10*3/uL (below 0.5)"
+    what: str  # "neutrophil count 0.42 10*3/uL"
+    bound: str  # " (below 0.5)"
     line: str
     labs: tuple[Lab, ...]
     cite: Cite
@@ -114,16 +118,16 @@ def _reaches(lab: Lab, limit: Limit) -> bool | None:
 
 def _harm(case: Case, rule: ToxicityRule, limit: Limit, lab: Lab) -> _Harm:
     name, age = case.knowledge.codes.analytes[lab.analyte].name, (case.facts.today - lab.on).days
-    bound = f"below {limit.below}" if limit.below is not None else f"{limit.at_least} or more"
+    bound = f" (below {limit.below})" if limit.below is not None else f" ({limit.at_least} or more)"
     edge = f"below {limit.below} {limit.unit}" if limit.below is not None else f"{limit.at_least} {limit.unit} or more"
     line = f"{_upper(name)} {_shown(lab)}, {counted(age)} old: {edge}{f' ({limit.also})' if limit.also else ''}."
-    what = f"{name} {_in_unit(lab)} ({bound})"
+    what = f"{name} {_in_unit(lab)}"
     if age > rule.current_days:
         line += " Too old for a decision: repeat it."
         indicator = min(_INDICATOR[limit.indicator], Indicator.WARNING)
-        return _Harm(indicator, f"repeat, {counted(age)} old", what, line, (lab,), limit.cite)
+        return _Harm(indicator, f"repeat, {counted(age)} old", what, bound, line, (lab,), limit.cite)
     action = limit.starting if _starts(case) else limit.running
-    return _Harm(_INDICATOR[limit.indicator], action, what, line, (lab,), limit.cite)
+    return _Harm(_INDICATOR[limit.indicator], action, what, bound, line, (lab,), limit.cite)
 
 
 def _starts(case: Case) -> bool:
@@ -149,6 +153,7 @@ def _falls(case: Case, rule: ToxicityRule) -> Iterator[_Harm]:
                 _INDICATOR[fall.indicator],
                 "watch closely",
                 f"{name} fell from {_in_unit(highest)} to {_in_unit(lab)} in {counted(days)}",
+                "",
                 f"{_upper(name)} {_shown(highest)}, then {_shown(lab)}: to half or less within {fall.within_days} days,"
                 f" and below {fall.below} {fall.unit}.",
                 (lab, highest),
@@ -171,6 +176,7 @@ def _rises(case: Case, rule: ToxicityRule) -> Iterator[_Harm]:
                 _INDICATOR[rise.indicator],
                 rise.running,
                 f"{name} {_in_unit(before)} before therapy, {_in_unit(now)} now",
+                "",
                 f"{_upper(name)} {_shown(before)} before therapy, {_shown(now)}: {rise.factor} times or more.",
                 (now, before),
                 rise.cite,
@@ -190,10 +196,9 @@ def _remedies(rule: ToxicityRule, harms: Sequence[_Harm]) -> list[Remedy]:
 def _finding(
     case: Case, rule: ToxicityRule, harms: Sequence[_Harm], remedies: Sequence[Remedy], shared: str
 ) -> Finding:
-    by_action: dict[str, list[str]] = {}
-    for harm in harms:
-        by_action.setdefault(harm.action, []).append(harm.what)
-    said = "; ".join(f"{action}: {', '.join(what)}" for action, what in by_action.items())
+    said = _said(harms, [f"{harm.what}{harm.bound}" for harm in harms])
+    if len(f"{case.order.label}: {said}") > _LINE:
+        said = _said(harms, [harm.what for harm in harms])
     grave = harms[0].indicator is Indicator.CRITICAL
     return case.finding(
         rule.id,
@@ -207,6 +212,13 @@ def _finding(
         inputs=[_input(case, lab) for harm in harms for lab in harm.labs],
         withdraw="Remove this order" if grave and _starts(case) else "",
     )
+
+
+def _said(harms: Sequence[_Harm], words: Sequence[str]) -> str:
+    by_action: dict[str, list[str]] = {}
+    for harm, what in zip(harms, words, strict=True):
+        by_action.setdefault(harm.action, []).append(what)
+    return "; ".join(f"{action}: {', '.join(what)}" for action, what in by_action.items())
 
 
 def _not_comparable(case: Case, rule: ToxicityRule, bounds: Sequence[_Bound]) -> Finding:
