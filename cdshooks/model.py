@@ -19,6 +19,9 @@ from typing import Any, Protocol
 # Missing values
 
 
+SUMMARY_LIMIT = 139  # characters in the line of a card: the standard asks for fewer than 140
+
+
 class Why(StrEnum):
     """Why a value is missing. Only NONE_ON_FILE is a statement about the patient."""
 

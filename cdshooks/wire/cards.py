@@ -11,12 +11,10 @@ from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cdshooks.model import Citation, Finding, Indicator, LabRequest, Proposal
+from cdshooks.model import SUMMARY_LIMIT, Citation, Finding, Indicator, LabRequest, Proposal
 from cdshooks.wire.hooks import Json
 from cdshooks.wire.suggestions import laboratory_order, mended_order
 from cdshooks.wire.text import markdown, neutral
-
-SUMMARY_LIMIT = 139
 
 
 class _Wire(BaseModel):

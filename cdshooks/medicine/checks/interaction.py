@@ -17,6 +17,7 @@ from cdshooks.medicine.kidney import assess
 from cdshooks.medicine.rules.interaction import InDate, InteractionRule, Pair
 from cdshooks.medicine.rules.kidney import Freshness
 from cdshooks.model import (
+    SUMMARY_LIMIT,
     Finding,
     Indicator,
     Input,
@@ -32,7 +33,6 @@ from cdshooks.model import (
 
 _SEVERITY = {"critical": Indicator.CRITICAL, "warning": Indicator.WARNING, "info": Indicator.INFO}
 _NOW = (OrderState.DRAFT, OrderState.RUNNING)
-_LINE = 139  # characters of a summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,7 +358,7 @@ def _finding(case: Case, rule: InteractionRule, indicator: Indicator, hits: list
         rule.id,
         "interaction",
         indicator,
-        _summary(list(rows.values()), _LINE - len(case.order.label)),
+        _summary(list(rows.values()), SUMMARY_LIMIT - len(case.order.label)),
         *lines,
         cites=[hit.pair.cite for hit in hits],
         inputs=[

@@ -12,16 +12,13 @@ from cdshooks.medicine.case import Case
 from cdshooks.medicine.dates import counted
 from cdshooks.medicine.rules.entries import Cite
 from cdshooks.medicine.rules.monitoring import Limit, Remedy, Severity, ToxicityRule
-from cdshooks.model import Finding, Indicator, Input, Lab
+from cdshooks.model import SUMMARY_LIMIT, Finding, Indicator, Input, Lab
 
 _INDICATOR: Mapping[Severity, Indicator] = {
     "info": Indicator.INFO,
     "warning": Indicator.WARNING,
     "critical": Indicator.CRITICAL,
 }
-
-
-_LINE = 139  # characters of a summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +194,7 @@ def _finding(
     case: Case, rule: ToxicityRule, harms: Sequence[_Harm], remedies: Sequence[Remedy], shared: str
 ) -> Finding:
     said = _said(harms, [f"{harm.what}{harm.bound}" for harm in harms])
-    if len(f"{case.order.label}: {said}") > _LINE:
+    if len(f"{case.order.label}: {said}") > SUMMARY_LIMIT:
         said = _said(harms, [harm.what for harm in harms])
     grave = harms[0].indicator is Indicator.CRITICAL
     return case.finding(
