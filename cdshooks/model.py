@@ -19,6 +19,9 @@ from typing import Any, Protocol
 # Missing values
 
 
+SUMMARY_LIMIT = 139  # characters in the line of a card: the standard asks for fewer than 140
+
+
 class Why(StrEnum):
     """Why a value is missing. Only NONE_ON_FILE is a statement about the patient."""
 
@@ -38,6 +41,11 @@ class Missing:
     def __str__(self) -> str:
         """The reason in words."""
         return f"{self.why.value} ({self.detail})" if self.detail else self.why.value
+
+    def of(self, name: str) -> str:
+        """That this is missing, in a few words: "no weight on file", "weight not sent"."""
+        told = {Why.NONE_ON_FILE: f"no {name} on file", Why.UNUSABLE: f"no usable {name}"}
+        return told.get(self.why, f"{name} {self.why.value}")
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -751,6 +759,18 @@ class Facts:
     def _age_of(self, born: date) -> int:
         before_birthday = (self.today.month, self.today.day) < (born.month, born.day)
         return self.today.year - born.year - before_birthday
+
+    @property
+    def age_told(self) -> tuple[int, str]:
+        """The age as it is told, with its unit: days in the first month, months below two years, then years."""
+        if isinstance(self.born, Missing) or self.age is None:
+            return 0, ""
+        if self.age >= 2:
+            return self.age, "years"
+        months = (self.today.year - self.born.year) * 12 + self.today.month - self.born.month
+        months -= self.today.day < self.born.day
+        count, unit = (months, "month") if months else ((self.today - self.born).days, "day")
+        return count, unit if count == 1 else f"{unit}s"
 
     def is_younger_than(self, years: int) -> bool:
         """Is the patient known to be younger?"""

@@ -148,10 +148,13 @@ def _wording(knowledge: Knowledge) -> cards.Wording:
     return cards.Wording(
         topic_system=texts.topic_system,
         topics=texts.topics,
-        override_reasons=[
-            cards.Coding(code=reason.code, system=texts.reason_system, display=reason.display)
-            for reason in texts.override_reasons
-        ],
+        override_reasons={
+            topic: [
+                cards.Coding(code=reason.code, system=texts.reason_system, display=reason.display)
+                for reason in texts.reasons_for(topic)
+            ]
+            for topic in texts.topics
+        },
         note=texts.note,
         knowledge_version=knowledge.version,
         service_version=__version__,

@@ -812,13 +812,18 @@ def _card_differences(expected: Mapping[str, Any], card: Json) -> Iterator[str]:
     written = json.dumps([resource["dosageInstruction"] for resource in proposals(card)], ensure_ascii=False)
     yield from (f"writes no {text!r}: {written}" for text in expected.get("writes", ()) if text not in written)
     actions = [action for s in card.get("suggestions", ()) for action in s["actions"]]
-    created = [_laboratory_code(action["resource"]) for action in actions if action["type"] == "create"]
+    created = _laboratory_codes(card)
     if created != [str(code) for code in expected.get("creates", ())]:
         yield f"orders the tests {created}, expected {expected.get('creates', [])}"
     if any(action["type"] == "delete" for action in actions) != bool(expected.get("removes")):
         yield (
             "removal of the draft is offered" if not expected.get("removes") else "removal of the draft is not offered"
         )
+
+
+def _laboratory_codes(card: Json) -> list[str]:
+    actions = [action for suggestion in card.get("suggestions", ()) for action in suggestion["actions"]]
+    return [_laboratory_code(action["resource"]) for action in actions if action["type"] == "create"]
 
 
 def _laboratory_code(resource: Json) -> str:
@@ -884,6 +889,9 @@ def breaches(cards: list[Json], request: Json) -> list[str]:
     keys = [(topic(card), _about(card)) for card in cards if _about(card)]  # an order without an id has no name here
     if len(set(keys)) != len(keys):
         problems.append("two cards of one topic on one order")
+    tests = [(code, _about(card)) for card in cards if _about(card) for code in _laboratory_codes(card)]
+    if len(set(tests)) != len(tests):
+        problems.append("two cards of one order offer the same test")
     for card in cards:
         problems += [f"{topic(card)}: {problem}" for problem in _card_breaches(card)]
         text = str(_without_drafts(card))

@@ -207,3 +207,19 @@ def test_every_summary_keeps_to_its_line(judge: Judge) -> None:
             assert len(found) == 1
             assert len(found[0]["summary"]) < 140
             assert not found[0]["summary"].endswith("\u2026")
+
+
+@pytest.mark.parametrize(
+    ("drug", "text", "same"),
+    [
+        ("cyclosporine", "cycloSPORINE 100 MG Oral Capsule", True),
+        ("cyclosporine", "Neoral 100 mg capsule", False),
+        ("trimethoprim-sulfamethoxazole", "sulphamethoxazole / trimethoprim 400/80 mg tablet", True),
+        ("trimethoprim-sulfamethoxazole", "co-trimoxazole 480 mg", False),
+        ("acyclovir", "Acyclovir 400 mg tablet", True),
+        ("glyburide", "glibenclamide 5 mg", False),
+        ("st-johns-wort", "St. John\u2019s wort extract", True),
+    ],
+)
+def test_the_words_of_an_order_are_shown_where_they_name_the_drug_otherwise(drug: str, text: str, same: bool) -> None:
+    assert KNOWLEDGE.medicines.calls(drug, text) is same

@@ -490,3 +490,34 @@ def test_nephrotic_syndrome_and_oedema_are_named(knowledge: Knowledge) -> None:
     kidney = kidney_of(patient(problems=(nephrotic, oedema)), knowledge)
     assert kidney.doubts == ("Nephrotic syndrome",)
     assert kidney.fluid == "Ankle oedema"
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# How it is told
+
+
+@pytest.mark.parametrize(
+    ("born", "told"),
+    [
+        (date(1979, 11, 21), "47 years"),
+        (date(2024, 11, 21), "2 years"),  # the second birthday
+        (date(2024, 11, 22), "23 months"),
+        (date(2025, 11, 21), "12 months"),
+        (date(2026, 10, 21), "1 month"),
+        (date(2026, 10, 22), "30 days"),
+        (date(2026, 11, 20), "1 day"),
+        (TODAY, "0 days"),
+    ],
+)
+def test_an_age_below_two_years_is_told_in_months_or_days(born: date, told: str, knowledge: Knowledge) -> None:
+    facts = patient(lab("creatinine", "0.4"), lab("weight", "9"), lab("height", "75"), born=born)
+    assert " ".join(map(str, facts.age_told)) == told
+    (age,) = (shown for shown in kidney_of(facts, knowledge).inputs if shown.name == "age")
+    assert f"{age.value} {age.unit}" == told
+
+
+def test_what_is_missing_is_told_by_its_reason() -> None:
+    assert Missing(Why.NONE_ON_FILE).of("weight") == "no weight on file"
+    assert Missing(Why.UNUSABLE, "0 kg").of("weight") == "no usable weight"
+    assert Missing(Why.NOT_SENT).of("weight") == "weight not sent"
+    assert Missing(Why.FETCH_FAILED).of("weight") == "weight fetch failed"

@@ -236,6 +236,25 @@ WRONG = {
     "a kind in another place": ("kidney.yaml", "kind: kidney", "kind: judgement", "kind: "),
     "a share above one": ("judgement.yaml", "tolerance: 0.10", "tolerance: 10", "tolerance: "),
     "an unknown phase": ("phases.yaml", "precedence: [maintenance,", "precedence: [keeping,", "precedence.0: "),
+    "a reason for a topic that is none": (
+        "cards.yaml",
+        "topics: [monitoring, pregnancy]}",
+        "topics: [monitring, pregnancy]}",
+        "an override reason names monitring, which is no topic",
+    ),
+    "an override reason twice": ("cards.yaml", "code: awaited", "code: intended", "two override reasons have the same"),
+    "a remedy for a value that nothing looks at": (
+        "rules/toxicity/ganciclovir-counts.yaml",
+        "    analytes: [haemoglobin, platelets]",
+        "    analytes: [potassium, platelets]",
+        "a remedy is for potassium, which no limit of this rule looks at",
+    ),
+    "a warning that has no name when it is not known": (
+        "rules/dose/letermovir.yaml",
+        "    unchecked: CrCl below 50 mL/min (vehicle accumulates)\n",
+        "",
+        "a remark of severity warning needs `unchecked`",
+    ),
     "an odd way of having seen a source": (
         "sources.yaml",
         "seen: label",

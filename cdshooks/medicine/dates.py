@@ -40,6 +40,11 @@ def last_day_of(text: str, first: date) -> date:
     return first.replace(day=monthrange(first.year, first.month)[1])
 
 
+def counted(days: int) -> str:
+    """A number of days in words: "1 day", "8 days"."""
+    return f"{days} day" if days == 1 else f"{days} days"
+
+
 def is_partial(text: str) -> bool:
     """Is the date known to the year or month only?"""
     return bool(_PARTIAL.fullmatch(text))

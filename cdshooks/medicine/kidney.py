@@ -375,7 +375,8 @@ def _inputs(
     if with_height and isinstance(height, Lab):
         yield _input("height", height)
     if age is not None:
-        yield Input("age", str(age), "years", facts.today.isoformat(), "Patient")
+        count, unit = facts.age_told
+        yield Input("age", str(count), unit, facts.today.isoformat(), "Patient")
     if isinstance(facts.sex, str):
         yield Input("sex", facts.sex, "", "", "Patient")
 

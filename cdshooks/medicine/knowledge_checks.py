@@ -204,7 +204,7 @@ def _names_in(rule: CareRule) -> Iterator[tuple[str, str]]:
             used += [("way", rule.forms.adults_unless)] if rule.forms else []
             used += [("way", [each.way for each in rule.infusion.concentrations])] if rule.infusion else []
             used += [("drug", each.drugs) for each in rule.companions]
-            used += [("problem", row.problems) for row in rule.with_problem]
+            used += [("problem", tuple(row.problems)) for row in rule.with_problem]
             used += [("problem", each.less_with) for each in rule.companions]
             used += [("result", row.at_least) for row in rule.with_problem]
         case PregnancyRule():

@@ -42,6 +42,11 @@ class Medicines:
         """How cards call a drug: its first name in the list."""
         return self.titles.get(drug) or (self.codes.drugs[drug].display if drug in self.codes.drugs else drug)
 
+    def calls(self, drug: str, text: str) -> bool:
+        """Does a text name the drug as cards do? Neither the order of the words counts nor an American spelling."""
+        said = _respelt(text)
+        return all(word in said for word in re.findall(r"\w+", _respelt(self.title(drug))))
+
     def by_code(self, drug: str, concept: Concept) -> bool:
         """Was the drug recognised by a code, not by a name?"""
         return drug in dict(self.codes.medicines(concept))
@@ -77,6 +82,11 @@ def make_medicines(codes: Codes, file: OtherDrugs) -> Medicines:
 def _plain(text: str) -> str:
     """Text for look-up; a typographic apostrophe is a plain one."""
     return plain_text(text).replace("\u2019", "'")
+
+
+def _respelt(text: str) -> str:
+    """As British and American spelling have in common: "cyclosporine" holds "ciclosporin" then."""
+    return _plain(text).replace("y", "i").replace("ph", "f")
 
 
 def _any_of(words: Iterable[str]) -> re.Pattern[str]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import Column, Connection, DateTime, String, Table, delete, select
 
+from cdshooks.model import SUMMARY_LIMIT
 from cdshooks.service.audit import Asker, Key
 from cdshooks.service.store import TABLES, unless_there
 
@@ -24,7 +25,6 @@ SIGHTS: Final = Table(
 SEEN_FOR: Final = timedelta(hours=24)  # an order that is signed later than that gets its cards in full
 SHOWS, SHRINKS = "order-select", "order-sign"
 PREFIX: Final = "Already shown: "
-SUMMARY_LIMIT: Final = 139
 
 Card = dict[str, Any]
 

@@ -187,7 +187,7 @@ def _person(patient: Patient, facts: Facts) -> dict[str, str]:
     return {
         "name": name.get("text") or " ".join(str(word) for word in words if word) or f"Patient {patient.identifier}",
         "born": facts.born.isoformat() if isinstance(facts.born, date) else f"date of birth {facts.born}",
-        "age": f"{facts.age} years" if facts.age is not None else "age not known",
+        "age": " ".join(map(str, facts.age_told)) if facts.age is not None else "age not known",
         "sex": facts.sex if isinstance(facts.sex, str) else f"sex {facts.sex}",
     }
 

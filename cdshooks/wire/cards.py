@@ -11,12 +11,10 @@ from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cdshooks.model import Citation, Finding, Indicator, LabRequest, Proposal
+from cdshooks.model import SUMMARY_LIMIT, Citation, Finding, Indicator, LabRequest, Proposal
 from cdshooks.wire.hooks import Json
 from cdshooks.wire.suggestions import laboratory_order, mended_order
 from cdshooks.wire.text import markdown, neutral
-
-SUMMARY_LIMIT = 139
 
 
 class _Wire(BaseModel):
@@ -95,7 +93,7 @@ class Wording:
 
     topic_system: str
     topics: Mapping[str, str]
-    override_reasons: list[Coding]
+    override_reasons: Mapping[str, list[Coding]]  # by topic
     note: str
     knowledge_version: str
     service_version: str
@@ -151,7 +149,7 @@ def _card(
         source=Source(label=f"{cite.source}, {cite.section}", url=cite.url or None, topic=topic),
         suggestions=suggestions or None,
         selectionBehavior="any" if suggestions else None,
-        overrideReasons=wording.override_reasons if first.indicator > Indicator.INFO else None,
+        overrideReasons=wording.override_reasons[first.topic] if first.indicator > Indicator.INFO else None,
         extension={"cmv-cds.finding": _explanation(findings, wording)},
     )
 

@@ -155,14 +155,19 @@ def _without_doses(findings: list[Finding]) -> list[Finding]:
 
     Beside a critical interaction the advice stays, in words alone: the other drug is to be ended first.
     """
-    critical = [finding for finding in findings if finding.indicator is Indicator.CRITICAL]
-    if any(finding.withdraw and not finding.mendable for finding in critical):
+    if _to_remove(findings):
         why = "No dose is proposed: another finding speaks against giving this order at all."
         return [_in_words(finding, why) for finding in findings if finding.topic != "doseAdvice"]
-    if any(finding.topic == "interaction" for finding in critical):
+    if any(f.topic == "interaction" and f.indicator is Indicator.CRITICAL for f in findings):
         why = "No dose is filled in: settle the interaction first."
         return [_in_words(f, why) if f.topic == "doseAdvice" else f for f in findings]
     return findings
+
+
+def _to_remove(findings: Iterable[Finding]) -> bool:
+    """Does a critical finding propose to remove the draft, as the only way out?"""
+    critical = (finding for finding in findings if finding.indicator is Indicator.CRITICAL)
+    return any(finding.withdraw and not finding.mendable for finding in critical)
 
 
 def _in_words(finding: Finding, why: str) -> Finding:
@@ -182,8 +187,11 @@ def _asking_once(findings: list[Finding]) -> list[Finding]:
 
 
 def _with_lines(case: Case, findings: list[Finding]) -> list[Finding]:
-    """The findings of one order; what has no card of its own is said by the most severe one about the patient."""
-    about = [finding for finding in findings if finding.topic != "dataQuality"]
+    """The findings of one order; what has no card of its own is said by the most severe one about the patient.
+
+    Not of an order that a critical finding proposes to remove: what goes with taking it does not matter then.
+    """
+    about = [] if _to_remove(findings) else [finding for finding in findings if finding.topic != "dataQuality"]
     lines = [line for tell in LINES for line in tell(case)] if about else []
     if not lines:
         return findings

@@ -7,6 +7,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from cdshooks.medicine.case import Case, LimitsCase
 from cdshooks.medicine.compare import in_table_unit
+from cdshooks.medicine.dates import counted
 from cdshooks.medicine.kidney import Kidney
 from cdshooks.medicine.propose import proposal
 from cdshooks.medicine.rules.dose import CidofovirRule
@@ -72,7 +73,7 @@ def _not_known(case: Case, rule: CidofovirRule, values: _Values) -> Iterator[Fin
         topic = "dataQuality" if unseen else "monitoring"
         tests = _tests(case, name) if topic == "monitoring" else ()
         indicator = Indicator.CRITICAL if tests else Indicator.WARNING
-        summary = f": limits not checked ({name} {missing.why.value})"
+        summary = f": limits not checked ({missing.of(name)})"
         because = f"{name[:1].upper()}{name[1:]}: {missing}. The label makes it a condition of every dose."
         yield _finding(case, rule, values, topic, indicator, rule.every_dose.cite, summary, because, tests=tests)
 
@@ -118,7 +119,7 @@ def _too_old(case: Case, rule: CidofovirRule, values: _Values) -> Iterator[Findi
                 "monitoring",
                 Indicator.CRITICAL,
                 rule.every_dose.cite,
-                f": {name} is {days} days old, needed within {rule.every_dose.within_hours} h of the dose",
+                f": {name} is {counted(days)} old, needed within {rule.every_dose.within_hours} h of the dose",
                 f"{name[:1].upper()}{name[1:]} {lab.original} of {lab.on.isoformat()}.",
                 f"The label asks for it within {rule.every_dose.within_hours} hours before every dose.",
                 tests=_tests(case, name),

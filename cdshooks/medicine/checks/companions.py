@@ -73,6 +73,7 @@ def _companion(case: Case, rule: SafetyRule, companion: Companion, giving: Givin
             f": {companion.summary}",
             companion.says,
             said,
+            f"Order {companion.name} as well, or remove this order." if withdraw else "",
             cites=[companion.cite],
             withdraw=withdraw,
         )

@@ -388,7 +388,7 @@ def _not_seen(order: Order, kidney: Kidney, facts: Facts, knowledge: Knowledge) 
                 order.chart,
                 order.product.drug,
                 Indicator.WARNING,
-                f"{order.label}: dose not checked against kidney function ({unseen[0][0]} {unseen[0][1].why.value})",
+                f"{order.label}: dose not checked against kidney function ({unseen[0][1].of(unseen[0][0])})",
                 *(f"{_upper(name)}: {missing}." for name, missing in unseen),
                 rules=("data/sent",),
             )

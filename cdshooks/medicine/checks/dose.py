@@ -204,7 +204,7 @@ def _remarks(case: Case) -> Iterator[Finding]:
             yield _remark(case, found, remark.topic, indicator, remark.summary, remark.says)
         elif indicator > Indicator.INFO:
             name, missing = found.lacking
-            summary = f": a warning could not be looked for ({name} {missing.why.value})"
+            summary = f": {found.remark.unchecked} not checked ({missing.of(name)})"
             lines = (f"It would be: {remark.says}", _sentence(f"{name}: {missing}"))
             yield _remark(case, found, "dataQuality", Indicator.INFO, summary, *lines)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from cdshooks.medicine.case import Case, medicines_gap
+from cdshooks.medicine.dates import counted
 from cdshooks.medicine.rules.advice import CourseLength, ProphylaxisLength
 from cdshooks.medicine.therapy import Therapy, therapies
 from cdshooks.medicine.units import readable
@@ -173,7 +174,9 @@ def _too_short(
     positive = [one for one in newest if not one.newest.below]
     by_mouth_next = order.route == "intravenous" and len(case.knowledge.codes.same_active_drug(order.product.drug)) > 1
     graded = positive and not by_mouth_next
-    words = f"a course of {days} days" if first == span.first else f"{days} days in all, since {first.isoformat()},"
+    words = (
+        f"a course of {counted(days)}" if first == span.first else f"{counted(days)} in all, since {first.isoformat()},"
+    )
     return case.finding(
         length.id,
         "duration",
@@ -217,7 +220,7 @@ def _ending(case: Case, last: date, days: int, series: tuple[Series, ...]) -> It
                 "duration",
                 Indicator.WARNING if significant(one, response, facts.today) else Indicator.INFO,
                 f": ends on {last.isoformat()} while CMV DNA is detectable ({newest.words})",
-                f"{days} days of treatment in all. {rule.still_detectable}",
+                f"{counted(days)} of treatment in all. {rule.still_detectable}",
                 cites=[rule.cite],
                 inputs=one.inputs[-2:],
             )
@@ -249,7 +252,7 @@ def _step_down(case: Case, therapy: tuple[Therapy, ...]) -> Iterator[Finding]:
                 "duration",
                 Indicator.WARNING,
                 f" ends treatment while CMV DNA is {one.newest.words}",
-                f"{days} days of treatment so far. {rule.still_detectable}",
+                f"{counted(days)} of treatment so far. {rule.still_detectable}",
                 cites=[rule.cite],
                 inputs=one.inputs[-2:],
             )

@@ -14,12 +14,13 @@ def check(case: Case) -> Iterator[Finding]:
             rows = [(row, drugs) for row in rule.rows if (drugs := _applies(case, row))]
             if rows:
                 running = {drug: name for _, drugs in rows for drug, name in drugs.items()}
-                short = [drug.replace("-", " ") for drug in running]
+                first, about = rows[0]
+                names = list(map(case.knowledge.medicines.title, about))
                 yield case.finding(
                     rule.id,
                     "immunosuppression",
                     Indicator.INFO,
-                    f": consider the immunosuppression ({', '.join(short[:3])}{' ...' if len(short) > 3 else ''})",
+                    f": {first.act} ({', '.join(names[:3])}{' ...' if len(names) > 3 else ''})",
                     f"On record: {', '.join(running.values())}.",
                     *(row.says for row, _ in rows),
                     cites=[row.cite for row, _ in rows],

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cdshooks.medicine.case import Case, medicines_gap
+from cdshooks.medicine.dates import counted
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.orders import intent_said, texts_of
 from cdshooks.medicine.phase import says
@@ -271,7 +272,7 @@ def _treated(when: Situation, seen: _Seen, held: _Held) -> bool:
         held.cap(Indicator.INFO)
         held.lines.append("An earlier order has no dates: for how long it ran is not known.")
     names = ", ".join(sorted({o.label for o in orders}))
-    held.lines.append(f"On record: {days} days of {names}." if orders else "")
+    held.lines.append(f"On record: {counted(days)} of {names}." if orders else "")
     return True
 
 

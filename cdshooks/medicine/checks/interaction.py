@@ -11,11 +11,13 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from cdshooks.medicine.case import Case, medicines_gap
+from cdshooks.medicine.dates import counted
 from cdshooks.medicine.dosage import read_regimen
 from cdshooks.medicine.kidney import assess
 from cdshooks.medicine.rules.interaction import InDate, InteractionRule, Pair
 from cdshooks.medicine.rules.kidney import Freshness
 from cdshooks.model import (
+    SUMMARY_LIMIT,
     Finding,
     Indicator,
     Input,
@@ -37,7 +39,6 @@ _DOUBTS = {
     "secondary": " (From a secondary source.)",
     "memory": " (Not confirmed in a label.)",
 }
-_LINE = 139  # characters of a summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,7 @@ def _washing_out(case: Case, pair: Pair, drug: str, ended: list[Prescription], b
     if dated:
         last, newest = max(dated, key=lambda pair: pair[0])
         if (begins - last).days < pair.washout_days:
-            remark = f"ended {last.isoformat()}, {(begins - last).days} days before this order"
+            remark = f"ended {last.isoformat()}, {counted((begins - last).days)} before this order"
             return _Hit(pair, drug, name, newest, remark, _Graded(severity))
     open_ended = [p for p in ended if p.ends is None]
     if not open_ended:
@@ -181,7 +182,9 @@ def _washing_out(case: Case, pair: Pair, drug: str, ended: list[Prescription], b
     if (
         not held and newest.starts and (begins - newest.starts).days < pair.washout_days
     ):  # then every dose of it was too lately
-        remark = f"begun {newest.starts.isoformat()}, {(begins - newest.starts).days} days before this order; {remark}"
+        remark = (
+            f"begun {newest.starts.isoformat()}, {counted((begins - newest.starts).days)} before this order; {remark}"
+        )
         return _Hit(pair, drug, name, newest, remark, _Graded(severity))
     indicator = min(severity, Indicator.WARNING if recent else Indicator.INFO)
     return _Hit(pair, drug, name, newest, remark, _Graded(indicator))
@@ -198,6 +201,8 @@ def _severity(case: Case, pair: Pair) -> Indicator:
 
 def _graded(case: Case, pair: Pair, drug: str, given: list[Prescription]) -> _Graded:
     severity = _severity(case, pair)
+    if _known_since_long(case, pair, given):
+        return _Graded(Indicator.INFO)
     if pair.above_mg_per_day is not None:
         return _by_dose(case, drug, pair.above_mg_per_day, given)
     because: list[str] = []
@@ -218,6 +223,15 @@ def _graded(case: Case, pair: Pair, drug: str, given: list[Prescription]) -> _Gr
         return _Graded(Indicator.INFO, inputs=tuple(inputs))
     order = case.knowledge.codes.analytes[pair.test].order if pair.test else None
     return _Graded(severity, tuple(because), tuple(inputs), (*tests, *([order] if order else [])))
+
+
+def _known_since_long(case: Case, pair: Pair, given: list[Prescription]) -> bool:
+    """When the chart is opened: have both been given for longer than the row is news? Not where a start is unknown."""
+    starts = [p.starts for p in given]
+    since, first = case.course.since, min(filter(None, starts), default=None)
+    if case.facts.hook != "patient-view" or pair.known_after_days is None or None in starts or not (since and first):
+        return False
+    return (case.facts.today - max(since, first)).days > pair.known_after_days
 
 
 def _by_dose(case: Case, drug: str, most: Decimal, given: list[Prescription]) -> _Graded:
@@ -246,12 +260,12 @@ def _within(case: Case, limits: tuple[InDate, ...]) -> _Graded:
     for limit in limits:
         lab, name = case.facts.newest(limit.analyte), case.knowledge.codes.analytes[limit.analyte].name
         if isinstance(lab, Missing):
-            because.append(f"{name} {lab.why.value}")
+            because.append(lab.of(name))
             continue
         inputs.append(Input(name, lab.original, "", lab.on.isoformat(), lab.ref))
         age = (case.facts.today - lab.on).days
         if age > _days(case, limit.days, limit.analyte):
-            because.append(f"{name} {lab.original} is {age} days old")
+            because.append(f"{name} {lab.original} is {counted(age)} old")
         elif not _keeps(lab, limit):
             because.append(f"{name} {lab.original}")
     return _Graded(Indicator.WARNING, tuple(because), tuple(inputs))
@@ -272,7 +286,7 @@ def _creatinine(case: Case) -> _Graded:
     if kidney.dialysis:
         return _Graded(Indicator.WARNING)
     if isinstance(lab, Missing):
-        return _Graded(Indicator.WARNING, (f"serum creatinine {lab.why.value}",))
+        return _Graded(Indicator.WARNING, (lab.of("serum creatinine"),))
     because = [f"serum creatinine is {kidney.moving}"] if kidney.moving == "rising" else []
     steady = case.knowledge.interaction_limits.steady_creatinine
     earlier = facts.results["creatinine"].since(facts.today - timedelta(days=steady.within_days))
@@ -283,7 +297,7 @@ def _creatinine(case: Case) -> _Graded:
     if case.renal and case.renal.table.stable_freshness_days and _is_stable(case):
         days = case.renal.table.stable_freshness_days
     if (age := (facts.today - lab.on).days) > days:
-        because.append(f"serum creatinine is {age} days old")
+        because.append(f"serum creatinine is {counted(age)} old")
     shown = Input("serum creatinine", lab.original, "", lab.on.isoformat(), lab.ref)
     return _Graded(Indicator.WARNING, tuple(because), (shown,))
 
@@ -298,11 +312,11 @@ def _level(case: Case, drug: str) -> _Graded:
     because = [f"first order of {order.product.drug}"] if new else []
     inputs = []
     if isinstance(lab, Missing):
-        because.append(f"{analyte.name} {lab.why.value}")
+        because.append(lab.of(analyte.name))
     else:
         inputs.append(Input(analyte.name, lab.original, "", lab.on.isoformat(), lab.ref))
         if (age := (case.facts.today - lab.on).days) > levels.days:
-            because.append(f"{analyte.name} is {age} days old")
+            because.append(f"{analyte.name} is {counted(age)} old")
     tests = (analyte.order,) if because and analyte.order else ()
     return _Graded(Indicator.WARNING, tuple(because), tuple(inputs), tests)
 
@@ -342,16 +356,16 @@ def _finding(case: Case, rule: InteractionRule, indicator: Indicator, hits: list
     for hit in hits:
         rows[id(hit.pair)].append(hit)
     because = dict.fromkeys(reason for hit in hits for reason in hit.graded.because)
-    lines = [_row_line(together) for together in rows.values()]
+    lines = [_row_line(case, together) for together in rows.values()]
     if because:
         lines.append(f"A warning, because: {'; '.join(because)}.")
-    elif indicator is Indicator.INFO and any(hit.pair.info_while for hit in hits):
-        lines.append("Information only: what has to be watched is in date and in range.")
+    elif looked_at := dict.fromkeys(shown.name for hit in hits for shown in hit.graded.inputs):
+        lines.append(f"Information only: in date and in range: {', '.join(looked_at)}.")
     return case.finding(
         rule.id,
         "interaction",
         indicator,
-        _summary(list(rows.values()), _LINE - len(case.order.label)),
+        _summary(list(rows.values()), SUMMARY_LIMIT - len(case.order.label)),
         *lines,
         cites=[hit.pair.cite for hit in hits],
         inputs=[
@@ -362,30 +376,36 @@ def _finding(case: Case, rule: InteractionRule, indicator: Indicator, hits: list
     )
 
 
-def _row_line(hits: list[_Hit]) -> str:
+def _row_line(case: Case, hits: list[_Hit]) -> str:
     """One row of the table with all the drugs that it applies to."""
     pair = hits[0].pair
-    return f"With {'; '.join(map(_named, hits))}: {pair.says}{_DOUBTS[pair.seen]}"
+    return f"With {', '.join(_named(case, hit) for hit in hits)}: {pair.says}{_DOUBTS[pair.seen]}"
 
 
-def _named(hit: _Hit) -> str:
-    """The drug, with the name that the record has for it and what has to be said of it."""
-    said = hit.prescription.name
-    also = "" if hit.name.casefold() in said.casefold() else said
+def _named(case: Case, hit: _Hit) -> str:
+    """The drug, with the record's name for it where that is another, and what has to be said of it."""
+    also = "" if case.knowledge.medicines.calls(hit.drug, hit.prescription.name) else hit.prescription.name
     aside = ", ".join(filter(None, (also, hit.remark)))
     return f"{hit.name} ({aside})" if aside else hit.name
 
 
 def _summary(rows: list[list[_Hit]], room: int) -> str:
-    """All drugs with the risk of each row where the line has room, else the drugs, else the first ones."""
-    named = [(", ".join(hit.name for hit in hits), hits[0].pair.risk) for hits in rows]
+    """All drugs with the risk of each row, and what to do, as far as the line has room; else the first drugs."""
+    named = [(", ".join(hit.name for hit in hits), hits[0].pair) for hits in rows]
     names = [hit.name for hits in rows for hit in hits]
-    full = f" with {named[0][0]}: {named[0][1]}" if len(named) == 1 else ""
-    full = full or f" with {', '.join(f'{drugs} ({risk})' for drugs, risk in named)}"
+    acts = {pair.act for _, pair in named}
+    if len(named) == 1:
+        ((drugs, pair),) = named
+        with_risks = f" with {drugs}: {pair.risk}"
+        full = f"{with_risks}; {pair.act}" if pair.act else with_risks
+    else:
+        with_risks = f" with {', '.join(f'{drugs} ({pair.risk})' for drugs, pair in named)}"
+        each = (f"{drugs} ({'; '.join(filter(None, (pair.risk, pair.act)))})" for drugs, pair in named)
+        full = f"{with_risks}: {named[0][1].act}" if len(acts) == 1 and "" not in acts else f" with {', '.join(each)}"
     fewer = [
         f" with {', '.join(names[:count])} and {len(names) - count} more" for count in range(len(names) - 1, 0, -1)
     ]
-    lines = [full, f" with {', '.join(names)}", *fewer]
+    lines = [full, with_risks, f" with {', '.join(names)}", *fewer]
     return next((line for line in lines if len(line) <= room), lines[-1])
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from cdshooks.medicine.case import Case, medicines_gap
+from cdshooks.medicine.dates import counted
 from cdshooks.medicine.rules.entries import Cite
 from cdshooks.medicine.rules.monitoring import Due, MonitoringRule, Severity, Tightened
 from cdshooks.model import (
@@ -117,8 +118,14 @@ def _applies(rule: MonitoringRule, case: Case, phase: Phase) -> bool:
         return False
     if (rule.phases and phase not in rule.phases) or rule.indication not in ("", order.indication):
         return False
+    if _too_old(rule, case.facts):
+        return False
     known = _problems(case)
     return not (rule.problems and not known & set(rule.problems)) and not known & set(rule.unless_problems)
+
+
+def _too_old(rule: MonitoringRule, facts: Facts) -> bool:
+    return rule.years_below is not None and facts.age is not None and facts.age >= rule.years_below
 
 
 def _problems(case: Case) -> set[str]:
@@ -228,15 +235,23 @@ def _judged(case: Case, asks: Sequence[_Ask], seen: _Seen | Missing) -> _Verdict
     ask = max(late, key=lambda one: one.days) if sure else min(late, key=lambda one: one.days)
     name, before = _name(case, ask.due), ask.since and seen.on <= ask.since
     remark = f", {seen.remark}" if seen.remark else ""
-    limit = f"in time for {ask.days} days{ask.says}"
+    limit = _wanted(ask)
     if before:
         limit = f"none since {ask.after} ({ask.since:%Y-%m-%d}), after which one is due"
-    line = f"{_upper(name)}: {seen.words} of {seen.on}{remark}, {age} days old; {limit}."
+    line = f"{_upper(name)}: {seen.words} of {seen.on}{remark}, {counted(age)} old; {limit}."
     indicator = _indicator(case, ask.rule, ask.rule.late) if sure else Indicator.INFO
-    state = f"{{}} {age} days old, due {'daily' if ask.days == 1 else f'every {ask.days} days'}"
+    state = f"{{}} {counted(age)} old, due {_often(ask)}"
     if before:
         state = f"no {{}} since {ask.after}"
     return _Verdict(ask, indicator, state, line + ("" if sure else _UNSURE), seen)
+
+
+def _often(ask: _Ask) -> str:
+    return "daily" if ask.days == 1 else f"every {ask.days} days"
+
+
+def _wanted(ask: _Ask) -> str:
+    return f"wanted {_often(ask)}{ask.says}"
 
 
 _UNSURE = " (Late by the shorter interval: the order or the record does not tell the phase or the start.)"
@@ -249,7 +264,7 @@ def _absent(case: Case, ask: _Ask, gap: Missing) -> _Verdict:
         return _Verdict(ask, indicator, "{} is due", f"{_upper(name)}: due now.")
     if gap.why is Why.UNUSABLE:
         return _Verdict(ask, indicator, "no usable {}", f"{_upper(name)}: none usable ({gap.detail}).")
-    line = f"{_upper(name)}: none on file; in time for {ask.days} days{ask.says}."
+    line = f"{_upper(name)}: none on file; {_wanted(ask)}."
     return _Verdict(ask, indicator, "no {} on file", line)
 
 
@@ -361,14 +376,14 @@ def _not_used(case: Case, unusable: Mapping[str, tuple[_Ask, Sequence[Unused]]])
 def _unknown_circumstances(case: Case) -> Iterator[Finding]:
     """Rules that hang on a diagnosis or on another drug, where these could not be looked for."""
     drug, known = case.order.product.drug, _problems(case)
-    ours = [rule for rule in case.knowledge.monitoring if drug in rule.drugs]
+    ours = [r for r in case.knowledge.monitoring if drug in r.drugs and not _too_old(r, case.facts)]
     gap = case.facts.problem_gaps["conditions"]
     hidden = [rule for rule in ours if rule.problems and not known & set(rule.problems)]
     if gap and gap.why in _UNSEEN and hidden:
         yield _quality(
             case,
             Indicator.INFO,
-            f": tests that a diagnosis asks for were not looked for (conditions {gap.why.value})",
+            f": tests that hang on a diagnosis not checked (conditions {gap.why.value})",
             f"Not checked: {'; '.join(rule.title for rule in hidden)}.",
             rules="data/sent",
         )

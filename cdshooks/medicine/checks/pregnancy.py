@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from cdshooks.medicine.case import Case, medicines_gap, record_gap
+from cdshooks.medicine.dates import counted
 from cdshooks.medicine.rules.safety import PregnancyOf, PregnancyRule
 from cdshooks.model import Facts, Finding, Indicator, Input, Missing, Said, Why
 
@@ -41,9 +42,9 @@ def check(case: Case) -> Iterator[Finding]:
 
 def lines(case: Case) -> Iterator[str]:
     """Contraception for men, at the start of therapy: a line on another card."""
-    if case.facts.sex == "male" and _begins(case) and not _too_young(case.facts, case.knowledge.pregnancy):
+    if case.facts.sex == "male" and _begins(case):
         for rule in case.knowledge.pregnancy:
-            for antiviral in rule.antivirals:
+            for antiviral in () if case.facts.is_younger_than(rule.men_from_years) else rule.antivirals:
                 if case.order.product.drug in antiviral.drugs and antiviral.men:
                     yield f"Men: {antiviral.men} ({case.knowledge.citation(antiviral.cite).source})."
 
@@ -169,10 +170,6 @@ def _begins(case: Case) -> bool:
     return case.facts.hook != "patient-view" and not others
 
 
-def _too_young(facts: Facts, rules: tuple[PregnancyRule, ...]) -> bool:
-    return any(facts.is_younger_than(rule.child_bearing.from_years) for rule in rules)
-
-
 def _may_bear(facts: Facts, rule: PregnancyRule) -> bool:
     """By sex and age, as far as they are known."""
     limits = rule.child_bearing
@@ -196,7 +193,7 @@ def _test(case: Case, rule: PregnancyRule, antiviral: PregnancyOf) -> Iterator[F
         return
     unknown = [(name, gap) for name, gap in (("sex", facts.sex), ("age", facts.born)) if isinstance(gap, Missing)]
     if unknown:
-        names = " and ".join(f"{name} {gap.why.value}" for name, gap in unknown)
+        names = " and ".join(gap.of(name) for name, gap in unknown)
         said = (f"{name[:1].upper()}{name[1:]}: {gap}." for name, gap in unknown)
         summary = f": whether a pregnancy test is needed is not known ({names})"
         yield case.finding(rule.id, "dataQuality", Indicator.INFO, summary, *said, cites=[limits.cite])
@@ -224,7 +221,7 @@ def _not_seen_on_treatment(case: Case, rule: PregnancyRule) -> Iterator[Finding]
 
 
 def _asked_for(case: Case, rule: PregnancyRule, antiviral: PregnancyOf, test: Said | Missing) -> Finding:
-    facts, cites = case.facts, [rule.cite, antiviral.cite]
+    facts, cites = case.facts, [antiviral.cite]
     unseen = medicines_gap(facts)
     notes = [f"Women: {antiviral.women}." if antiviral.women else ""]
     notes += [f"Whether therapy runs already could not be seen (medication list {unseen})."] if unseen else []
@@ -241,7 +238,7 @@ def _asked_for(case: Case, rule: PregnancyRule, antiviral: PregnancyOf, test: Sa
     else:
         days = (facts.today - test.on).days
         unclear = days <= rule.test_days
-        what = f'pregnancy test reads "{test.words}"' if unclear else f"pregnancy test is {days} days old"
+        what = f'pregnancy test reads "{test.words}"' if unclear else f"pregnancy test is {counted(days)} old"
         said = f"Pregnancy test of {test.on.isoformat()}: {test.words}."
         inputs = [Input("pregnancy test", test.words, "", test.on.isoformat(), test.ref)]
     return case.finding(

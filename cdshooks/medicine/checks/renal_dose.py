@@ -333,7 +333,7 @@ def _comparisons(case: _Judged, ordered: Regimen, row: Band | DialysisRow | Vari
 def _not_compared(case: _Judged, row: Band | DialysisRow, ordered: Regimen) -> Finding:
     """Order and table give the dose in units that do not meet: mg against mg/kg without a weight, or mg/m2."""
     weight = case.facts.newest("weight")
-    lacking = f"weight {weight.why.value}" if isinstance(weight, Missing) else f"the label doses in {case.table.unit}"
+    lacking = weight.of("weight") if isinstance(weight, Missing) else f"the label doses in {case.table.unit}"
     because = f"The label has {case.expected(row)}; a dose in {ordered.unit} cannot be compared with it: {lacking}."
     base = case.finding(row, Indicator.WARNING, f": dose not checked ({lacking})", because)
     return replace(base, topic="dataQuality")

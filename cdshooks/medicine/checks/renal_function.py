@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cdshooks.medicine.case import Case, LimitsCase, RenalCase, record_gap
+from cdshooks.medicine.dates import counted
 from cdshooks.medicine.kidney import Kidney, measured_days
 from cdshooks.medicine.rules.entries import Cite
 from cdshooks.medicine.rules.renal_dose import Band
@@ -60,7 +61,7 @@ def _not_computable(case: Case, renal: RenalCase) -> Iterator[Finding]:
     absent = [(name, m) for name, m in kidney.lacking if m.why in (Why.NONE_ON_FILE, Why.UNUSABLE)]
     if not absent:
         return
-    names = ", ".join(f"no usable {n}" if m.why is Why.UNUSABLE else f"no {n} on file" for n, m in absent)
+    names = ", ".join(missing.of(name) for name, missing in absent)
     yield _finding(
         case,
         renal,
@@ -114,16 +115,26 @@ def _moving(case: Case, renal: RenalCase) -> Iterator[Finding]:
             _clearance_line(kidney),
         )
     elif kidney.moving == "falling":
+        highest = _in_highest_band(renal)
         yield _finding(
             case,
             renal,
             cite,
             Indicator.INFO,
-            "creatinine is falling, CrCl reads too low",
+            f"creatinine is falling, CrCl reads too low{'; highest band reached already' if highest else ''}",
             _sentence(kidney.moving_because),
-            "The true clearance is above the computed one: the dose may be too small.",
+            "The true clearance is above the computed one: "
+            + ("the highest band is reached already, so the band stays." if highest else "the dose may be too small."),
             _clearance_line(kidney),
         )
+
+
+def _in_highest_band(renal: RenalCase) -> bool:
+    """Would a higher clearance change nothing? A child's dose follows the clearance without bands."""
+    clearance = renal.kidney.clearance
+    if renal.is_child or clearance is None:
+        return False
+    return renal.table.band(clearance.rounded) is renal.table.bands[0]
 
 
 def _stale(case: Case, renal: RenalCase) -> Iterator[Finding]:
@@ -141,8 +152,8 @@ def _stale(case: Case, renal: RenalCase) -> Iterator[Finding]:
         renal,
         limits.cite,
         Indicator.INFO if days <= 2 * limit else Indicator.WARNING,
-        f"creatinine is {days} days old{'' if days <= 2 * limit else ', re-check before dosing'}",
-        f"A creatinine is current for {limit} days in {phase}; this one is of {kidney.creatinine.on.isoformat()}."
+        f"creatinine is {counted(days)} old{'' if days <= 2 * limit else ', re-check before dosing'}",
+        f"A creatinine is current for {counted(limit)} in {phase}; this one is of {kidney.creatinine.on.isoformat()}."
         " The dose is judged with it all the same.",
         _clearance_line(kidney),
         order_creatinine=True,
@@ -186,7 +197,7 @@ def _may_read_too_high(case: Case, renal: RenalCase) -> Iterator[Finding]:
             renal,
             cite,
             Indicator.INFO,
-            f"CrCl {clearance.rounded} may be too high ({kidney.doubts[0]}); band below: {lower}",
+            f"CrCl {clearance} may be too high; band below: {lower} ({kidney.doubts[0].split(' on ')[0]})",
             _sentence("; ".join(kidney.doubts)),
             f"Creatinine clearance then overestimates; {clearance} is"
             f" {clearance.rounded - edge} above the band edge at {edge}."

@@ -327,7 +327,7 @@ def _patient(case: Case, option: Option) -> Iterator[str]:
         if isinstance(lab, Lab) and lab.value < lowest:
             yield f"not to be started at {name} {lab.original} ({lab.on.isoformat()})"
         elif isinstance(lab, Missing):
-            yield f"{name} {lab.why.value}"
+            yield lab.of(name)
 
 
 def _start_limits(case: Case) -> Iterator[str]:
@@ -346,4 +346,4 @@ def _start_limits(case: Case) -> Iterator[str]:
         if against:
             yield f"contraindicated by the label at {' and '.join(against)}"
         elif isinstance(protein, Missing):
-            yield f"urine protein {protein.why.value}, needed before every dose"
+            yield f"{protein.of('urine protein')}, needed before every dose"

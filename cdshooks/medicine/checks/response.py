@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from cdshooks.medicine.case import Case, medicines_gap
+from cdshooks.medicine.dates import counted
 from cdshooks.medicine.rules.advice import Definition, ResponseRule
 from cdshooks.medicine.rules.entries import Cite
 from cdshooks.medicine.therapy import LOW, RIGHT, Therapy, exposure_days, therapies
@@ -107,9 +108,9 @@ def _on_treatment(therapy: Therapy, begun: date, series: Series, rule: ResponseR
     if (newest.on - begun).days < rule.least_days or verdict.definition in (rule.blip, rule.slow):
         return None  # an early rise is no failure, and a small change needs no second reason
     if right:
-        words = f": CMV DNA not falling ({newest.words}), but rightly dosed for {days} days only"
+        words = f": CMV DNA not falling ({newest.words}), but rightly dosed for {counted(days)} only"
         weeks = rule.least_days // 7
-        why = f"{_upper(therapy.name)} is rightly dosed since {_day(since)} only ({days} days up to that result)."
+        why = f"{_upper(therapy.name)} is rightly dosed since {_day(since)} only ({counted(days)} up to that result)."
         return _Verdict(rule.dose_first, words, (why, f"Repeat once the dose has been right for {weeks} weeks."))
     words = f": CMV DNA not falling on {therapy.name} ({newest.words}), but check the dose first"
     return _Verdict(rule.dose_first, words, _dose_first(therapy))
@@ -125,7 +126,7 @@ def _by_change(
     therapy: Therapy, series: Series, start: Point, since: date, days: int, rule: ResponseRule
 ) -> _Verdict | None:
     newest, change = series.newest, log_change(start, series.newest)
-    moved = f"{_log(change)} after {days} days"
+    moved = f"{_log(change)} after {counted(days)}"
     told = (f"{_upper(therapy.name)} since {_day(since)}: {start.words}, {newest.words} ({moved} of it).",)
     if change > rule.refractory_rise:
         words = f": CMV refractory to {therapy.name}, {moved}"
@@ -245,9 +246,9 @@ def _genotype(case: Case, therapy: Therapy, verdict: _Verdict) -> _Due:
     unseen |= {f"reports {gap.why.value}"} if gap and _not_sent(gap) else set()
     days = exposure_days(facts, therapy.drugs)
     if days < rule.exposure_days:
-        return _Due((f"Exposure so far {days} days: a genotype is due from {rule.exposure_days} days on.",))
+        return _Due((f"Exposure so far {counted(days)}: a genotype is due from {rule.exposure_days} days on.",))
     order = case.knowledge.codes.tests[rule.genotype_order].order
-    lines = (f"Exposure in all: {days} days.", *rule.genotype_due.because, earlier)
+    lines = (f"Exposure in all: {counted(days)}.", *rule.genotype_due.because, earlier)
     if unseen:
         lines = (*lines, f"Whether one was done could not be seen in full: {'; '.join(sorted(unseen))}.")
     return _Due(lines, (order,) if order else ())
@@ -302,7 +303,7 @@ def _loads_unseen(case: Case, therapy: Sequence[Therapy]) -> Iterator[Finding]:
                     rule.not_compared.id,
                     "dataQuality",
                     Indicator.INFO,
-                    f": response not judged after {days} days (viral load {unseen[0].why.value})",
+                    f": response not judged after {counted(days)} (viral load {unseen[0].why.value})",
                     f"{_upper(t.name)} since {_day(t.since)}; whether the viral load answers could not be looked at.",
                     cites=[rule.dose_first.cite],
                 )

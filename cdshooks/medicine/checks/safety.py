@@ -237,7 +237,7 @@ def _not_computed(
         yield case.finding(rule.id, "dataQuality", Indicator.WARNING, summary, said, cites=[limits.cite])
     elif isinstance(weight, Missing) and (giving.rates or isinstance(case.order.regimen, Regimen)):
         topic = "dataQuality" if weight.why in _NOT_SEEN else "administration"
-        summary = f": infusion rate not checked (weight {weight.why.value})"
+        summary = f": infusion rate not checked ({weight.of('weight')})"
         said = f"Weight: {weight}. The limit is per kg of body weight."
         yield case.finding(rule.id, topic, Indicator.WARNING, summary, said, cites=[limits.cite])
 
@@ -363,8 +363,8 @@ def _tablet_for_child(case: Case, rule: SafetyRule, forms: Forms) -> Iterator[Fi
 
 def _with_problem(case: Case, rule: SafetyRule, row: WithProblem) -> Iterator[Finding]:
     facts = case.facts
-    met = {p.concept: p.text or p.concept for p in facts.problems if p.concept in row.problems}
-    met |= {concept: concept.replace("-", " ") for concept in case.order.concepts & set(row.problems)}
+    met = {p.concept: p.text or row.problems[p.concept] for p in facts.problems if p.concept in row.problems}
+    met |= {concept: name for concept, name in row.problems.items() if concept in case.order.concepts}
     inputs = [Input("problem", p.text, reference=p.ref) for p in facts.problems if p.concept in row.problems]
     for analyte, limit in row.at_least.items():
         lab = facts.newest(analyte)
@@ -375,8 +375,7 @@ def _with_problem(case: Case, rule: SafetyRule, row: WithProblem) -> Iterator[Fi
     if met:
         yield replace(_problem_finding(case, rule, row, f"On record: {', '.join(met.values())}."), inputs=tuple(inputs))
     elif gap := record_gap(facts, "conditions"):
-        names = " and ".join(concept.replace("-", " ") for concept in row.problems)
-        summary = f": {names} could not be looked for (conditions {gap.why.value})"
+        summary = f": {', '.join(row.problems.values())} could not be looked for (conditions {gap.why.value})"
         lost = case.knowledge.judgement.of_loss([row.indicator])
         yield case.finding(rule.id, "dataQuality", lost, summary, row.says, cites=[row.cite])
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from cdshooks.medicine.case import Case
+from cdshooks.medicine.dates import counted
 from cdshooks.medicine.rules.entries import Cite
-from cdshooks.medicine.rules.monitoring import Limit, Severity, ToxicityRule
-from cdshooks.model import Finding, Indicator, Input, Lab
+from cdshooks.medicine.rules.monitoring import Limit, Remedy, Severity, ToxicityRule
+from cdshooks.model import SUMMARY_LIMIT, Finding, Indicator, Input, Lab
 
 _INDICATOR: Mapping[Severity, Indicator] = {
     "info": Indicator.INFO,
@@ -26,7 +27,8 @@ class _Harm:
 
     indicator: Indicator
     action: str  # "hold"
-    what: str  # "neutrophil count 0.42 (below 0.5 10*3/uL)"
+    what: str  # "neutrophil count 0.42 10*3/uL"
+    bound: str  # " (below 0.5)"
     line: str
     labs: tuple[Lab, ...]
     cite: Cite
@@ -50,10 +52,13 @@ def check(case: Case) -> Iterator[Finding]:
         told = {harm.labs[0].analyte for harm in harms}
         harms += [harm for harm in _falls(case, rule) if harm.labs[0].analyte not in told]
         harms += _rises(case, rule)
-        remedies = (*rule.remedies, *_shared(case, rule))
+        shared, given = _shared(case, rule), set[Remedy]()
         for indicator in sorted({harm.indicator for harm in harms}, reverse=True):
-            yield _finding(case, rule, [harm for harm in harms if harm.indicator is indicator], remedies)
-            remedies = ()
+            alike = [harm for harm in harms if harm.indicator is indicator]
+            remedies = [remedy for remedy in _remedies(rule, alike) if remedy not in given]
+            yield _finding(case, rule, alike, remedies, shared)
+            given.update(remedies)
+            shared = ""
         if bounds := [one for one in reached if isinstance(one, _Bound)]:
             yield _not_comparable(case, rule, bounds)
 
@@ -100,15 +105,16 @@ def _reaches(lab: Lab, limit: Limit) -> bool | None:
 
 def _harm(case: Case, rule: ToxicityRule, limit: Limit, lab: Lab) -> _Harm:
     name, age = case.knowledge.codes.analytes[lab.analyte].name, (case.facts.today - lab.on).days
+    bound = f" (below {limit.below})" if limit.below is not None else f" ({limit.at_least} or more)"
     edge = f"below {limit.below} {limit.unit}" if limit.below is not None else f"{limit.at_least} {limit.unit} or more"
-    line = f"{_upper(name)} {_shown(lab)}, {age} days old: {edge}{f' ({limit.also})' if limit.also else ''}."
-    what = f"{name} {_number(lab)} ({edge})"
+    line = f"{_upper(name)} {_shown(lab)}, {counted(age)} old: {edge}{f' ({limit.also})' if limit.also else ''}."
+    what = f"{name} {_in_unit(lab)}"
     if age > rule.current_days:
         line += " Too old for a decision: repeat it."
         indicator = min(_INDICATOR[limit.indicator], Indicator.WARNING)
-        return _Harm(indicator, f"repeat, {age} days old", what, line, (lab,), limit.cite)
+        return _Harm(indicator, f"repeat, {counted(age)} old", what, bound, line, (lab,), limit.cite)
     action = limit.starting if _starts(case) else limit.running
-    return _Harm(_INDICATOR[limit.indicator], action, what, line, (lab,), limit.cite)
+    return _Harm(_INDICATOR[limit.indicator], action, what, bound, line, (lab,), limit.cite)
 
 
 def _starts(case: Case) -> bool:
@@ -133,7 +139,8 @@ def _falls(case: Case, rule: ToxicityRule) -> Iterator[_Harm]:
             yield _Harm(
                 _INDICATOR[fall.indicator],
                 "watch closely",
-                f"{name} fell from {_number(highest)} to {_number(lab)} {lab.unit} in {days} days",
+                f"{name} fell from {_in_unit(highest)} to {_in_unit(lab)} in {counted(days)}",
+                "",
                 f"{_upper(name)} {_shown(highest)}, then {_shown(lab)}: to half or less within {fall.within_days} days,"
                 f" and below {fall.below} {fall.unit}.",
                 (lab, highest),
@@ -155,7 +162,8 @@ def _rises(case: Case, rule: ToxicityRule) -> Iterator[_Harm]:
             yield _Harm(
                 _INDICATOR[rise.indicator],
                 rise.running,
-                f"{name} {_number(before)} {before.unit} before therapy, {_number(now)} now",
+                f"{name} {_in_unit(before)} before therapy, {_in_unit(now)} now",
+                "",
                 f"{_upper(name)} {_shown(before)} before therapy, {_shown(now)}: {rise.factor} times or more.",
                 (now, before),
                 rise.cite,
@@ -166,11 +174,18 @@ def _rises(case: Case, rule: ToxicityRule) -> Iterator[_Harm]:
 # Saying it
 
 
-def _finding(case: Case, rule: ToxicityRule, harms: Sequence[_Harm], remedies: Sequence[str]) -> Finding:
-    by_action: dict[str, list[str]] = {}
-    for harm in harms:
-        by_action.setdefault(harm.action, []).append(harm.what)
-    said = "; ".join(f"{action}: {', '.join(what)}" for action, what in by_action.items())
+def _remedies(rule: ToxicityRule, harms: Sequence[_Harm]) -> list[Remedy]:
+    """What the rule advises for the values that are out of their limits."""
+    harmed = {harm.labs[0].analyte for harm in harms}
+    return [remedy for remedy in rule.remedies if not remedy.analytes or harmed & set(remedy.analytes)]
+
+
+def _finding(
+    case: Case, rule: ToxicityRule, harms: Sequence[_Harm], remedies: Sequence[Remedy], shared: str
+) -> Finding:
+    said = _said(harms, [f"{harm.what}{harm.bound}" for harm in harms])
+    if len(f"{case.order.label}: {said}") > SUMMARY_LIMIT:
+        said = _said(harms, [harm.what for harm in harms])
     grave = harms[0].indicator is Indicator.CRITICAL
     return case.finding(
         rule.id,
@@ -178,11 +193,19 @@ def _finding(case: Case, rule: ToxicityRule, harms: Sequence[_Harm], remedies: S
         harms[0].indicator,
         f": {said}",
         *(harm.line for harm in harms),
-        *remedies,
-        cites=[*(harm.cite for harm in harms), *([rule.cite] if remedies else [])],
+        *(remedy.says for remedy in remedies),
+        shared,
+        cites=[*(harm.cite for harm in harms), *(remedy.cite for remedy in remedies)],
         inputs=[_input(case, lab) for harm in harms for lab in harm.labs],
         withdraw="Remove this order" if grave and _starts(case) else "",
     )
+
+
+def _said(harms: Sequence[_Harm], words: Sequence[str]) -> str:
+    by_action: dict[str, list[str]] = {}
+    for harm, what in zip(harms, words, strict=True):
+        by_action.setdefault(harm.action, []).append(what)
+    return "; ".join(f"{action}: {', '.join(what)}" for action, what in by_action.items())
 
 
 def _not_comparable(case: Case, rule: ToxicityRule, bounds: Sequence[_Bound]) -> Finding:
@@ -206,11 +229,11 @@ def _not_comparable(case: Case, rule: ToxicityRule, bounds: Sequence[_Bound]) ->
     )
 
 
-def _shared(case: Case, rule: ToxicityRule) -> Iterator[str]:
+def _shared(case: Case, rule: ToxicityRule) -> str:
     """The patient's other drugs that do the same harm."""
     members = case.knowledge.medicines.members(rule.shared_with)
-    if names := [name for drug, name in case.facts.medicines.items() if drug in members]:
-        yield f"Also on the list, and able to do the same: {', '.join(dict.fromkeys(names))}."
+    names = [case.knowledge.medicines.title(drug) for drug in case.facts.medicines if drug in members]
+    return f"Also on the list, and able to do the same: {', '.join(names)}." if names else ""
 
 
 def _input(case: Case, lab: Lab) -> Input:
@@ -220,13 +243,16 @@ def _input(case: Case, lab: Lab) -> Input:
 def _shown(lab: Lab) -> str:
     """As sent, in the unit of the limits where that is another, with its date."""
     remark = f", {lab.remark}" if lab.remark else ""
-    converted = "" if lab.original.endswith(f" {lab.unit}") else f" (that is {_number(lab)} {lab.unit})"
+    told = _in_unit(lab)
+    converted = "" if told == lab.original else f" (that is {told})"
     return f"{lab.original}{converted} of {lab.on}{remark}"
 
 
-def _number(lab: Lab) -> str:
-    """The value in the unit of the limits, to three decimals at most."""
-    return f"{lab.comparator}{round(lab.value, 3).normalize():f}"
+def _in_unit(lab: Lab) -> str:
+    """As sent where that is in the unit of the limits, else converted, to three decimals at most."""
+    if lab.original.endswith(f" {lab.unit}"):
+        return lab.original
+    return f"{lab.comparator}{round(lab.value, 3).normalize():f} {lab.unit}"
 
 
 def _upper(text: str) -> str:

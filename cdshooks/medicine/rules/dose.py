@@ -105,7 +105,14 @@ class Remark(Entry):
     indicator: Literal["warning", "info"]
     summary: str
     says: str
+    unchecked: str = ""  # what a warning looks for, in a few words: for when it is not known
     cite: Cite
+
+    @model_validator(mode="after")
+    def _warning_is_named(self) -> "Remark":
+        if self.indicator == "warning" and not self.unchecked:
+            raise ValueError("a remark of severity warning needs `unchecked`: what could not be looked for")
+        return self
 
 
 class DoseRow(Entry):

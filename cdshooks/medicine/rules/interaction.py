@@ -24,11 +24,13 @@ class Pair(Entry):
     in_eu: Severity | None = None
     seen: Literal["label", "class", "secondary", "memory"] = "label"  # class: the label names others of its kind
     risk: Annotated[str, Field(min_length=1, max_length=50)]  # a few words for the line of a card
-    says: Annotated[str, Field(min_length=1)]  # what happens and what to do
+    act: Annotated[str, Field(max_length=40)] = ""  # what to do, in that line, where the risk does not say it
+    says: Annotated[str, Field(min_length=1)]  # what happens and what to do, of one drug or of several
     not_routes: tuple[str, ...] = ()  # of the other drug: by these it is none
     any_form: StrictBool = False  # counts in forms that are not systemic as well
     washout_days: Annotated[int, Field(gt=0)] | None = None  # it has to have ended so many days before
     above_mg_per_day: Annotated[Decimal, Field(gt=0)] | None = None
+    known_after_days: Annotated[int, Field(gt=0)] | None = None  # both given longer: no news in an opened chart
     info_while: tuple[Literal["counts", "creatinine", "heart", "levels"], ...] = ()
     test: str = ""  # analyte that a card offers to order
     cite: Cite

@@ -46,7 +46,7 @@ class Tightened(Entry):
     below: Decimal | None = None
     creatinine: Literal["", "rising"] = ""
     with_drugs: tuple[str, ...] = ()
-    says: str  # completes "in time for 3 days "
+    says: str  # completes "wanted every 3 days "
     cite: Cite
 
     @model_validator(mode="after")
@@ -77,6 +77,7 @@ class MonitoringRule(Entry):
     indication: str = ""  # as an order names it; empty: any
     problems: tuple[str, ...] = ()
     unless_problems: tuple[str, ...] = ()
+    years_below: int | None = None  # not for a patient known to be as old
     after_stop_of: tuple[str, ...] = ()
     tests: tuple[Due, ...]
     intervals: tuple[Interval, ...]
@@ -156,6 +157,14 @@ class Rise(Entry):
     cite: Cite
 
 
+class Remedy(Entry):
+    """What to do about a harmful value: of any analyte of its rule, or of these alone."""
+
+    says: str
+    analytes: tuple[str, ...] = ()
+    cite: Cite
+
+
 class ToxicityRule(Entry):
     """Laboratory values at which a drug is not started, held or watched.
 
@@ -172,9 +181,16 @@ class ToxicityRule(Entry):
     limits: tuple[Limit, ...] = ()
     falls: tuple[Fall, ...] = ()
     rises: tuple[Rise, ...] = ()
-    remedies: tuple[str, ...] = ()
+    remedies: tuple[Remedy, ...] = ()
     shared_with: tuple[str, ...] = ()  # other drugs that do the same harm; those on the list are named
     cite: Cite
+
+    @model_validator(mode="after")
+    def _remedies_fit(self) -> "ToxicityRule":
+        for remedy in self.remedies:
+            if strange := set(remedy.analytes) - set(self.analytes):
+                raise ValueError(f"a remedy is for {', '.join(sorted(strange))}, which no limit of this rule looks at")
+        return self
 
     @property
     def analytes(self) -> tuple[str, ...]:

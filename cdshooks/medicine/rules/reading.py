@@ -129,10 +129,11 @@ class OtherDrugs(Entry):
 
 
 class OverrideReason(Entry):
-    """A reason a clinician may give for overriding a card."""
+    """A reason a clinician may give for overriding a card: of any topic, or of these alone."""
 
     code: str
     display: str
+    topics: tuple[str, ...] = ()
 
 
 class CardWording(Entry):
@@ -145,6 +146,22 @@ class CardWording(Entry):
     note: str
     topics: dict[str, str]
     override_reasons: tuple[OverrideReason, ...]
+
+    @model_validator(mode="after")
+    def _every_topic_has_a_reason(self) -> "CardWording":
+        named = {topic for reason in self.override_reasons for topic in reason.topics}
+        if strange := sorted(named - self.topics.keys()):
+            raise ValueError(f"an override reason names {', '.join(strange)}, which is no topic")
+        if bare := [topic for topic in self.topics if not self.reasons_for(topic)]:
+            raise ValueError(f"no override reason for {', '.join(bare)}: give one without `topics`")
+        codes = [reason.code for reason in self.override_reasons]
+        if len(set(codes)) < len(codes):
+            raise ValueError("two override reasons have the same code")
+        return self
+
+    def reasons_for(self, topic: str) -> tuple[OverrideReason, ...]:
+        """What a card of this topic offers."""
+        return tuple(reason for reason in self.override_reasons if not reason.topics or topic in reason.topics)
 
 
 class Switch(Entry):

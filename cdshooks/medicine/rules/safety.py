@@ -81,7 +81,7 @@ class WithProblem(GivingAdvice):
     """
 
     routes: tuple[str, ...]
-    problems: tuple[str, ...]
+    problems: dict[str, str]  # each with how a card calls it
     at_least: dict[str, Decimal] = Field(default_factory=dict)
     sodium_mg_per_ml: Decimal | None = None
 
@@ -254,6 +254,7 @@ class PregnancyRule(Entry):
     title: str
     reviewed: str
     child_bearing: ChildBearing
+    men_from_years: int
     test_days: int
     pregnancy_days: int
     breastfeeding_days: int
@@ -278,6 +279,7 @@ class LessImmunosuppression(Entry):
     unless: tuple[str, ...] = ()
     drugs: tuple[str, ...]
     seropositive: StrictBool = False
+    act: Annotated[str, Field(min_length=1, max_length=50)]  # for the line of a card
     says: str
     cite: Cite
 
