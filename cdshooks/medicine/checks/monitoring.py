@@ -118,14 +118,8 @@ def _applies(rule: MonitoringRule, case: Case, phase: Phase) -> bool:
         return False
     if (rule.phases and phase not in rule.phases) or rule.indication not in ("", order.indication):
         return False
-    if _too_old(rule, case.facts):
-        return False
     known = _problems(case)
     return not (rule.problems and not known & set(rule.problems)) and not known & set(rule.unless_problems)
-
-
-def _too_old(rule: MonitoringRule, facts: Facts) -> bool:
-    return rule.years_below is not None and facts.age is not None and facts.age >= rule.years_below
 
 
 def _problems(case: Case) -> set[str]:
@@ -376,9 +370,11 @@ def _not_used(case: Case, unusable: Mapping[str, tuple[_Ask, Sequence[Unused]]])
 def _unknown_circumstances(case: Case) -> Iterator[Finding]:
     """Rules that hang on a diagnosis or on another drug, where these could not be looked for."""
     drug, known = case.order.product.drug, _problems(case)
-    ours = [r for r in case.knowledge.monitoring if drug in r.drugs and not _too_old(r, case.facts)]
+    ours = [rule for rule in case.knowledge.monitoring if drug in rule.drugs]
     gap = case.facts.problem_gaps["conditions"]
-    hidden = [rule for rule in ours if rule.problems and not known & set(rule.problems)]
+    hidden = [
+        rule for rule in ours if rule.problems and not known & set(rule.problems) and _may_have_one(rule, case.facts)
+    ]
     if gap and gap.why in _UNSEEN and hidden:
         yield _quality(
             case,
@@ -397,6 +393,11 @@ def _unknown_circumstances(case: Case) -> Iterator[Finding]:
             f"Not checked: {'; '.join(rule.title for rule in beside)}.",
             rules="data/sent",
         )
+
+
+def _may_have_one(rule: MonitoringRule, facts: Facts) -> bool:
+    """By age: may an unseen problem of the rule be there?"""
+    return rule.problems_below_years is None or facts.age is None or facts.age < rule.problems_below_years
 
 
 def _quality(case: Case, indicator: Indicator, summary: str, *because: str, rules: str) -> Finding:

@@ -77,7 +77,7 @@ class MonitoringRule(Entry):
     indication: str = ""  # as an order names it; empty: any
     problems: tuple[str, ...] = ()
     unless_problems: tuple[str, ...] = ()
-    years_below: int | None = None  # not for a patient known to be as old
+    problems_below_years: int | None = None  # an unseen one is reckoned with up to this age alone
     after_stop_of: tuple[str, ...] = ()
     tests: tuple[Due, ...]
     intervals: tuple[Interval, ...]
