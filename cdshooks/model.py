@@ -123,6 +123,15 @@ class Dosage:
     further: tuple[str, ...] = ()  # what else it says in words: additional and patient instructions, method, site
 
 
+@dataclass(frozen=True, slots=True)
+class Ingredient:
+    """One ingredient of the Medication ordered: so much (`amount`) of it in so much (`per`) of the whole."""
+
+    item: Concept
+    amount: Quantity | None = None
+    per: Quantity | None = None  # without a unit, or None where an amount is given: in one piece
+
+
 class ChartOrder(Protocol):
     """A medication order as sent: a draft to be judged, another draft, or an order on the medication list.
 
@@ -156,6 +165,10 @@ class ChartOrder(Protocol):
     @property
     def form(self) -> Concept | None:
         """Dose form of the Medication it points to."""
+
+    @property
+    def ingredients(self) -> tuple[Ingredient, ...]:
+        """What the Medication it points to is made of; infusion mixtures name their drug here alone."""
 
     @property
     def dosages(self) -> tuple[Dosage, ...]:
@@ -393,6 +406,7 @@ class Regimen:
     sure: bool = True  # False when read from free text or by an assumption that is named in read_from
     later: "tuple[Step, ...]" = ()  # what follows this, in order
     counted_in: str = ""  # what the order counts in: mg, mg/kg, mL, tablet, capsule, pill, vial; "" for no order
+    each: Decimal | None = None  # mg in one of what is counted, where that had to be known
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,7 +426,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """What is known of the product ordered: `strength_mg` per tablet/capsule/vial, or `mg_per_ml` for a liquid."""
+    """What is known of the product ordered: `strength_mg` per tablet/capsule/vial, or `mg_per_ml` for a liquid.
+
+    A strength counts as stated unless it is `assumed`: the only one sold, where nothing says another.
+    """
 
     drug: str
     recognised_by: str  # "RxNorm 313566", "name \"Valcyte\" in text"
@@ -422,6 +439,8 @@ class Product:
     systemic: bool = True
     another: str = ""  # the code decides, but a name says another CMV antiviral: which, and where
     beside: str = ""  # the code decides, but a name holds another word where a second substance stands
+    assumed: bool = False
+    unclear: str = ""  # why a strength is not known although something is said of it
 
 
 @dataclass(frozen=True, slots=True)

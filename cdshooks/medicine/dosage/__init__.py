@@ -12,6 +12,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 from cdshooks.medicine.dosage.amount import Dose, entry_amount, in_mg, one_dose
+from cdshooks.medicine.dosage.amount import with_ingredient as with_ingredient
 from cdshooks.medicine.dosage.giving import Giving as Giving
 from cdshooks.medicine.dosage.giving import Rate as Rate
 from cdshooks.medicine.dosage.giving import read_giving as read_giving
@@ -140,7 +141,7 @@ def _put(dose: Dose, often: Often, notes: tuple[str, ...], sure: bool) -> Regime
     regimen = Regimen(
         dose.low, dose.high, dose.unit, per_day, per_day_high, often.after_dialysis, often.as_needed, "", notes, sure
     )
-    return _worded(replace(regimen, counted_in=dose.counted_in))
+    return _worded(replace(regimen, counted_in=dose.counted_in, each=dose.each))
 
 
 def _worded(regimen: Regimen) -> Regimen:
