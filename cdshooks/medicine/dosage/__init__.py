@@ -88,6 +88,10 @@ def _read_step(
         product = replace(product, strength_mg=sig.strengths[0], recognised_by="the text")
     elif sig.strengths and sig.strengths != (product.strength_mg,):
         return Unread(f"{quote(dosage.text)}: it names another strength than the product ordered")
+    concentrated = _of_concentration(dosage, sig, product, words)
+    if isinstance(concentrated, Unread):
+        return concentrated
+    product = concentrated
     timed = read_timing(dosage.timing, sig, words)
     if isinstance(timed, Unread):
         return timed
@@ -127,6 +131,22 @@ def _read_step(
     sure = structured and not (chosen.assumed or doubt or timed.often.about or chosen.kind == "text")
     often = timed.often if not dosage.as_needed else replace(timed.often, as_needed=True)
     return _put(chosen, often, tuple(notes), sure)
+
+
+def _of_concentration(dosage: Dosage, sig: Sig, product: Product, words: DoseWords) -> Product | Unread:
+    """The product with the concentration that the text states, where a volume is given that no other strength settles."""
+    fields = [read[0] for entry in dosage.doses if not isinstance(read := entry_amount(entry, product, words), Unread)]
+    volumes = [amount for amount in (*fields, *sig.amounts) if amount.unit.kind == "liquid"]
+    tied = {amount.each for amount in volumes if amount.each is not None}
+    stated = set(sig.concentrations) | tied
+    if not volumes or not stated or (sig.diluted and not product.assumed and product.mg_per_ml is not None):
+        return product
+    known = set() if product.assumed or product.mg_per_ml is None else {product.mg_per_ml}
+    if sig.diluted and not tied:
+        return Unread(f"{quote(dosage.text)}: is the volume that before or after the dilution?")
+    if len(tied or stated) > 1 or len(known | (tied or stated)) > 1:
+        return Unread(f"{quote(dosage.text)}: it names another strength than the product ordered")
+    return product if known else replace(product, mg_per_ml=(tied or stated).pop(), recognised_by="the text")
 
 
 def _decimal(value: Fraction) -> Decimal:
