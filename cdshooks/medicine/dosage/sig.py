@@ -299,6 +299,7 @@ def _unclear(schedule: Schedule, words: DoseWords) -> str:
     return ""
 
 
+_TO = re.compile(r"\bto\b", re.IGNORECASE)
 _CLAUSE_END = re.compile(r"[.,](?=\s|$)|[;\n()\[\]]")
 
 
@@ -317,20 +318,23 @@ def _clause_end(text: str, at: int, *, over_commas: bool) -> int:
 
 def _without_remarks(text: str, words: DoseWords) -> tuple[str, tuple[str, ...]]:
     """The text without its remarks, and those of the remarks that speak of another dose than the one ordered."""
-    kinds = (words.remarks.conditional, words.remarks.other_dose, words.remarks.aside)
+    known = words.remarks
+    kinds = (known.conditional, known.change_from, known.other_dose, known.aside)
     others: list[str] = []
     kept, at = "", 0
     while found := min(
         (match for kind in kinds if (match := kind.search(text, at))), key=lambda match: match.start(), default=None
     ):
         start, kind = found.start(), found.re
-        end = _clause_end(text, start, over_commas=kind is words.remarks.conditional)
-        if kind is words.remarks.aside and amounts_in(text[start:end], words):
+        end = _clause_end(text, start, over_commas=kind is known.conditional)
+        if kind is known.change_from and (now := _TO.search(text, start, end)):
+            end = now.start()
+        if kind is known.aside and amounts_in(text[start:end], words):
             end = found.end()  # "first dose 900 mg": no remark
             kept += text[at:end]
         else:
             kept += f"{text[at:start]} ; "
-            others += [text[start:end]] if kind is not words.remarks.aside else []
+            others += [text[start:end]] if kind is not known.aside else []
         at = end
     return kept + text[at:], tuple(others)
 

@@ -90,6 +90,7 @@ class RemarkWords:
 
     aside: re.Pattern[str]  # of one administration or of a test; one that names an amount is no remark
     other_dose: re.Pattern[str]  # of a dose before, or to come
+    change_from: re.Pattern[str]  # of a dose before; it ends where "to" says the dose now
     conditional: re.Pattern[str]  # of a dose on a condition; a comma does not end it
 
 
@@ -217,6 +218,7 @@ class _LooseCount(_Entry):
 class _Remarks(_Entry):
     aside: list[str]
     other_dose: list[str]
+    change_from: list[str]
     conditional: list[str]
 
 
@@ -484,5 +486,10 @@ def load_dose_words(folder: Traversable) -> DoseWords:
         vial_forms=frozenset(file.vial_forms),
         diluted_forms=frozenset(file.diluted_forms),
         giving=_giving(file.giving),
-        remarks=RemarkWords(*map(_opening, (file.remarks.aside, file.remarks.other_dose, file.remarks.conditional))),
+        remarks=RemarkWords(
+            aside=_opening(file.remarks.aside),
+            other_dose=_opening(file.remarks.other_dose),
+            change_from=_opening(file.remarks.change_from),
+            conditional=_opening(file.remarks.conditional),
+        ),
     )
