@@ -119,6 +119,7 @@ class Dosage:
     as_needed: bool = False
     doses: tuple[DoseEntry, ...] = ()
     rate: Quantity | None = None  # of a range the fastest
+    rate_varies: bool = False  # it is the fastest of a range
     unreadable: tuple[str, ...] = ()  # field paths that could not be read
     further: tuple[str, ...] = ()  # what else it says in words: additional and patient instructions, method, site
 

@@ -1,5 +1,6 @@
 """From an expected regimen to a concrete order in the order's own form: mg/kg stays mg/kg, tablets stay tablets."""
 
+import re
 from decimal import ROUND_HALF_UP, Decimal
 
 from cdshooks.medicine.dosage import regimen_wording
@@ -34,7 +35,7 @@ def proposal(
         return None
     dose, unit = amount
     length, period_unit = expected.span
-    counted = _COUNTED.get(unit, unit)
+    counted = _COUNTED.get(unit, unit if re.search(r"[^\W\d]", unit) else order.product.form)  # "1" names no unit
     printed = f"{counted}s" if counted in _COUNTED.values() and dose != 1 else counted
     wording = regimen_wording(dose, dose, printed, expected.per_day, expected.after_dialysis)
     return Proposal(

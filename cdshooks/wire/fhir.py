@@ -664,6 +664,9 @@ class FhirOrder:
     def dosages(self) -> tuple[Dosage, ...]:  # noqa: D102
         given = self.raw.get("dosageInstruction") or self.raw.get("dosage")
         found = tuple(map(_dosage, objects(given)))
+        rendered = _text(self.raw.get("renderedDosageInstruction"))  # R5: all of them in words
+        if rendered and not any(dosage.text or dosage.doses or dosage.timing != Timing() for dosage in found):
+            found = (*found, Dosage(text=rendered))
         return found if found or not given else (Dosage(unreadable=("dosageInstruction",)),)
 
     @property
@@ -755,6 +758,7 @@ def _dosage(value: Json) -> Dosage:
         or bool(value.get("asNeededFor")),
         doses=tuple(entry for rate in rates for entry in _doses(rate, unreadable)),
         rate=next(iter([found for rate in rates for found in _rates(rate, unreadable)]), None),
+        rate_varies=any(rate.get("rateRange") is not None for rate in rates),
         unreadable=tuple(unreadable),
         further=tuple(_further(value)),
     )

@@ -15,10 +15,11 @@ from cdshooks.medicine.dosage.amount import Dose, entry_amount, in_mg, one_dose
 from cdshooks.medicine.dosage.amount import with_ingredient as with_ingredient
 from cdshooks.medicine.dosage.giving import Giving as Giving
 from cdshooks.medicine.dosage.giving import Rate as Rate
+from cdshooks.medicine.dosage.giving import infused_at_once
 from cdshooks.medicine.dosage.giving import read_giving as read_giving
 from cdshooks.medicine.dosage.sig import Amount, Sig, amounts_in, read_sig, read_steps, volumes_in
 from cdshooks.medicine.dosage.timing import Often, read_timing
-from cdshooks.medicine.dosage.wording import often_wording, quote
+from cdshooks.medicine.dosage.wording import often_wording, plain, quote
 from cdshooks.medicine.dosage.wording import regimen_wording as regimen_wording
 from cdshooks.medicine.dosage.words import DoseWords, Unit
 from cdshooks.medicine.dosage.words import load_dose_words as load_dose_words
@@ -82,7 +83,10 @@ def _read_step(
     blocked = [path for path in dosage.unreadable if not path.split(".")[-1].startswith(_NO_PART_OF_A_DOSE)]
     if blocked:
         return Unread(f"the field {quote(blocked[0])} is not readable")
-    if not dosage.doses and not sig.amounts:
+    beside = [one for one in (read_sig(text, words) for text in dosage.further) if not one.refused and not one.unplaced]
+    sig = replace(sig, amounts=(*sig.amounts, *(amount for one in beside for amount in one.amounts if _solid(amount))))
+    by_rate = None if dosage.doses or sig.amounts else _by_rate(dosage, product, words)
+    if not dosage.doses and not sig.amounts and by_rate is None:
         return _no_dose(dosage, sig, goes_on=goes_on)
     if sig.strengths and product.strength_mg is None and len(sig.strengths) == 1:
         product = replace(product, strength_mg=sig.strengths[0], recognised_by="the text")
@@ -92,10 +96,10 @@ def _read_step(
     if isinstance(concentrated, Unread):
         return concentrated
     product = concentrated
-    timed = read_timing(dosage.timing, sig, words)
+    timed = read_timing(dosage.timing, sig, words, [one for one in beside if _solid(*one.amounts) and one.bids])
     if isinstance(timed, Unread):
         return timed
-    doses: list[Dose] = []
+    doses = [by_rate] if by_rate else []
     lacking: list[Unread] = []
     for entry in dosage.doses:
         read = entry_amount(entry, product, words)
@@ -131,6 +135,26 @@ def _read_step(
     sure = structured and not (chosen.assumed or doubt or timed.often.about or chosen.kind == "text")
     often = timed.often if not dosage.as_needed else replace(timed.often, as_needed=True)
     return _put(chosen, often, tuple(notes), sure)
+
+
+def _solid(*amounts: Amount) -> bool:
+    """No volume is among them: in an instruction beside the text it may be that of water, or of a flush."""
+    return all(amount.unit.kind != "liquid" for amount in amounts)
+
+
+def _by_rate(dosage: Dosage, product: Product, words: DoseWords) -> Dose | None:
+    """The dose of an instruction that gives a rate, and how long each infusion runs, in place of a dose."""
+    infused = infused_at_once(dosage, words)
+    if infused is None:
+        return None
+    rate, hours = infused
+    given = rate.value * hours
+    if rate.unit == "mL/h" and product.mg_per_ml is not None and not product.assumed:
+        given *= product.mg_per_ml
+    elif rate.unit not in ("mg/h", "mg/kg/h"):
+        return None
+    unit = "mg/kg" if rate.unit == "mg/kg/h" else "mg"
+    return Dose(given, given, unit, "", f"rate {rate.text} x {plain(hours)} h", counted_in="rate")
 
 
 def _of_concentration(dosage: Dosage, sig: Sig, product: Product, words: DoseWords) -> Product | Unread:

@@ -65,8 +65,12 @@ def unit_of(quantity: Quantity, product: Product, words: DoseWords) -> tuple[Uni
 
 def entry_amount(entry: DoseEntry, product: Product, words: DoseWords) -> tuple[Amount, bool] | Unread:
     """A structured dose as an amount, and whether its unit is an assumption."""
+    if entry.high is None:
+        return Unread("the dose is a range with an open end" if entry.low else "a dose without a number")
+    up_to = entry.low is None  # then the most it may be stands for the dose
+    entry = replace(entry, low=entry.low or entry.high)
     if entry.low is None or entry.high is None:
-        return Unread("the dose is a range with an open end" if entry.low or entry.high else "a dose without a number")
+        return Unread("a dose without a number")
     for quantity in (entry.low, entry.high):
         if quantity.comparator:
             return Unread(f"the dose is open-ended ({quantity.comparator})")
@@ -79,7 +83,8 @@ def entry_amount(entry: DoseEntry, product: Product, words: DoseWords) -> tuple[
         return Unread("the two ends of the dose range do not fit")
     unit, assumed = low
     text = f"{span(entry.low.value, entry.high.value)} {entry.low.unit or entry.low.code or unit.means}"
-    return Amount(entry.low.value, entry.high.value, unit, text, per_day=unit.per_day), assumed
+    text = f"up to {text}" if up_to else text
+    return Amount(entry.low.value, entry.high.value, unit, text, per_day=unit.per_day), assumed or up_to
 
 
 def with_ingredient(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 from cdshooks.medicine.dosage.tokens import Token, tokens
 from cdshooks.medicine.dosage.words import DoseWords as DoseWords
@@ -64,6 +64,7 @@ class Sig:
     refused: str = ""
     lasts: bool = False  # it says for how many days, or how many doses
     follows: bool = False  # it begins with "then"
+    bids: bool = False  # its frequency stands first, but for "take", "give" and the like
     said: str = ""
 
 
@@ -211,6 +212,7 @@ def _sig(found: Sequence[Said | Token], words: DoseWords) -> Sig:
     about = loose_unit = False
     said_all = [one for one in found if isinstance(one, Said)]
     flags = frozenset[str]().union(*(said.phrase.flags for said in said_all))
+    before_rate = takewhile(lambda one: not (isinstance(one, Said) and one.phrase.frequency is not None), found)
     for before, one in zip([None, *found], found, strict=False):
         if isinstance(one, Token):
             if _unexplained(one, isinstance(before, Said) and bool(before.phrase.dose)):
@@ -276,6 +278,7 @@ def _sig(found: Sequence[Said | Token], words: DoseWords) -> Sig:
         unplaced=tuple(unplaced),
         refused="; ".join(refusals) or _unclear(schedule, words),
         lasts=any(_is_length(said, words) for said in said_all),
+        bids=all(isinstance(one, Said) or one.text in words.leading for one in before_rate),
         said=" ".join(one.text for one in found),
     )
 

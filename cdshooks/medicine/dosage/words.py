@@ -120,6 +120,7 @@ class DoseWords:
     diluted_forms: frozenset[str]
     giving: GivingWords
     remarks: RemarkWords
+    leading: frozenset[str]  # what may stand before a frequency that is said of the dose
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -272,6 +273,7 @@ class _SigFile(_Entry):
     amounts_aside: list[str]
     refused: list[_Refused]
     remarks: _Remarks
+    leading: list[str]
     giving: _Giving
 
 
@@ -486,6 +488,7 @@ def load_dose_words(folder: Traversable) -> DoseWords:
         vial_forms=frozenset(file.vial_forms),
         diluted_forms=frozenset(file.diluted_forms),
         giving=_giving(file.giving),
+        leading=frozenset(file.leading),
         remarks=RemarkWords(
             aside=_opening(file.remarks.aside),
             other_dose=_opening(file.remarks.other_dose),
