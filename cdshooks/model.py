@@ -415,6 +415,7 @@ class Unread:
     """A dose that was sent and could not be read; `reason` completes "could not read this dose: ..."."""
 
     reason: str
+    either: tuple[Regimen, ...] = ()  # what fields and text say, where each is complete and they contradict each other
 
 
 @dataclass(frozen=True, slots=True)

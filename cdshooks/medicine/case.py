@@ -25,6 +25,7 @@ from cdshooks.model import (
     Order,
     Phase,
     Regimen,
+    Unread,
     Why,
 )
 
@@ -211,6 +212,19 @@ def later_steps(case: Case) -> Iterator[tuple[Case, ...]]:
             label = f"{name} step {number}, {step.regimen.wording},"
             alone = replace(order, regimen=replace(step.regimen, later=()), label=label, draft=False)
             yield tuple(case_of(alone.with_intent(intent), case.facts, case.knowledge) for intent in intents)
+
+
+def readings(case: Case) -> tuple[Case, ...]:
+    """An order whose fields and text contradict each other, as a case for what each of them says; else nothing."""
+    order, unread = case.order, case.order.regimen
+    return tuple(
+        case_of(
+            replace(order, regimen=replace(each, later=()), label=f"{order.label} {each.wording}"),
+            case.facts,
+            case.knowledge,
+        )
+        for each in (unread.either if isinstance(unread, Unread) else ())
+    )
 
 
 def local_cases(facts: Facts, knowledge: Knowledge) -> Iterator[Case]:

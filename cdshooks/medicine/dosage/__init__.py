@@ -24,7 +24,7 @@ from cdshooks.medicine.dosage.wording import regimen_wording as regimen_wording
 from cdshooks.medicine.dosage.words import DoseWords, Unit
 from cdshooks.medicine.dosage.words import load_dose_words as load_dose_words
 from cdshooks.medicine.dosage.words import spelling as spelling
-from cdshooks.model import Dosage, Product, Regimen, Step, Unread
+from cdshooks.model import Dosage, Product, Regimen, Step, Timing, Unread
 
 _NO_PART_OF_A_DOSE = ("route", "site", "method", "rate")  # unreadable fields of an instruction that others report
 
@@ -59,6 +59,8 @@ def _read_one(dosage: Dosage, product: Product, words: DoseWords) -> Regimen | U
     """The regimen of one instruction, with the later steps of its text; None when it gives no dose."""
     first, *rest = read_steps(dosage.text, words)
     read = _read_step(dosage, first, product, words, goes_on=bool(rest))
+    if isinstance(read, Unread) and not rest:
+        return replace(read, either=_either(dosage, product, words))
     if not isinstance(read, Regimen) or not rest:
         return read
     if read.per_day is None and not read.after_dialysis:
@@ -74,6 +76,20 @@ def _read_one(dosage: Dosage, product: Product, words: DoseWords) -> Regimen | U
         before = step if isinstance(step, Regimen) else before
     notes = (*read.read_from, f"the first of {len(rest) + 1} steps in the text")
     return replace(read, read_from=notes, sure=False, later=tuple(steps))
+
+
+def _either(dosage: Dosage, product: Product, words: DoseWords) -> tuple[Regimen, ...]:
+    """What the fields say and what the text says, where they contradict each other and both say a whole dose.
+
+    What the text leaves out, the dose or how often, the fields complete.
+    """
+    if not dosage.text or not dosage.doses or dosage.timing == Timing():
+        return ()
+    fields = _read_one(replace(dosage, text="", further=()), product, words)
+    alone = Dosage(text=dosage.text, as_needed=dosage.as_needed)
+    texts = (alone, replace(alone, timing=dosage.timing), replace(alone, doses=dosage.doses))
+    said = next((read for text in texts if isinstance(read := _read_one(text, product, words), Regimen)), None)
+    return (fields, said) if isinstance(fields, Regimen) and said else ()
 
 
 def _read_step(
@@ -236,7 +252,7 @@ def _together(readings: Sequence[_Reading]) -> Regimen | Unread:
     regimens: list[Regimen] = []
     for reading in readings:
         if isinstance(reading.regimen, Unread):
-            return reading.regimen
+            return replace(reading.regimen, either=())
         regimens.append(reading.regimen)
     first = regimens[0]
     rates: list[Decimal] = []
