@@ -697,9 +697,7 @@ class FhirOrder:
         return "/".join(_reference(self.raw.get("priorPrescription")).split("/_history/")[0].split("/")[-2:])
 
 
-def _drug(
-    resource: Json, medications: Mapping[str, Json]
-) -> tuple[Concept, Concept | None, tuple[Ingredient, ...]]:
+def _drug(resource: Json, medications: Mapping[str, Json]) -> tuple[Concept, Concept | None, tuple[Ingredient, ...]]:
     """(what is ordered, its dose form, its ingredients): from the order itself and from the Medication it points to."""
     inner = _object(resource.get("medication"))  # R5: CodeableReference
     own = read_concept(resource.get("medicationCodeableConcept") or inner.get("concept"))
@@ -737,9 +735,7 @@ def _ingredient(entry: Json, holder: Json, medications: Mapping[str, Json]) -> I
     words = concept.text or pointed.text or _text(reference.get("display"))
     given = _object(entry.get("strength") or entry.get("strengthRatio") or entry.get("amount"))  # STU3, DSTU2: amount
     amount = _quantity(given.get("numerator")) or _quantity(entry.get("strengthQuantity"))
-    return Ingredient(
-        Concept((*concept.codings, *pointed.codings), words), amount, _quantity(given.get("denominator"))
-    )
+    return Ingredient(Concept((*concept.codings, *pointed.codings), words), amount, _quantity(given.get("denominator")))
 
 
 def _dosage(value: Json) -> Dosage:

@@ -87,9 +87,7 @@ def entry_amount(entry: DoseEntry, product: Product, words: DoseWords) -> tuple[
     return Amount(entry.low.value, entry.high.value, unit, text, per_day=unit.per_day), assumed or up_to
 
 
-def with_ingredient(
-    product: Product, part: Ingredient, salts: Mapping[Decimal, Decimal], words: DoseWords
-) -> Product:
+def with_ingredient(product: Product, part: Ingredient, salts: Mapping[Decimal, Decimal], words: DoseWords) -> Product:
     """The product with the strength that an ingredient states; one that contradicts what its code or name states: none.
 
     `salts` has the mg of the drug for the mg of a salt.

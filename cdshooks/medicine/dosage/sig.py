@@ -323,17 +323,17 @@ def _without_remarks(text: str, words: DoseWords) -> tuple[str, tuple[str, ...]]
     """The text without its remarks, and those of the remarks that speak of another dose than the one ordered."""
     known = words.remarks
     kinds = (known.conditional, known.change_from, known.other_dose, known.aside)
+    found = sorted((match for kind in kinds for match in kind.finditer(text)), key=lambda match: match.start())
     others: list[str] = []
     kept, at = "", 0
-    while found := min(
-        (match for kind in kinds if (match := kind.search(text, at))), key=lambda match: match.start(), default=None
-    ):
-        start, kind = found.start(), found.re
+    for match in found:
+        start, kind = match.start(), match.re
+        if start < at:
+            continue
         end = _clause_end(text, start, over_commas=kind is known.conditional)
         if kind is known.change_from and (now := _TO.search(text, start, end)):
             end = now.start()
-        if kind is known.aside and amounts_in(text[start:end], words):
-            end = found.end()  # "first dose 900 mg": no remark
+        if kind is known.aside and amounts_in(text[start:end], words):  # "first dose 900 mg": no remark
             kept += text[at:end]
         else:
             kept += f"{text[at:start]} ; "
@@ -369,7 +369,9 @@ def read_steps(text: str, words: DoseWords) -> tuple[Sig, ...]:
     follows = len(steps) > 1 and not steps[0]
     sigs = [_sig(step, words) for step in steps]
     sigs = [
-        replace(sig, refused="; ".join(filter(None, (sig.refused, doubt))), amount_aside=sig.amount_aside | names_amount)
+        replace(
+            sig, refused="; ".join(filter(None, (sig.refused, doubt))), amount_aside=sig.amount_aside | names_amount
+        )
         for sig in sigs
     ]
     telling = [
