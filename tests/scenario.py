@@ -557,10 +557,11 @@ def _allergy(entry: Mapping[str, Any], identifier: str, release: str) -> Json:
 
 def _order(entry: Mapping[str, Any], identifier: str, release: str, *, active: bool) -> tuple[Json, Json | None]:
     """(the order, the Medication resource that goes beside it)."""
-    known = "hook order coding as form dose doses every times each code clock weekdays sig route reason note status of"
+    known = "hook order coding as form ingredients unnamed dose doses every times each code clock weekdays sig route"
     _only(
         entry,
-        f"{known} as_needed count from to rate lasts unselected replaces instruction intent reported steps ingredients unnamed",
+        f"{known} reason note status of as_needed count from to rate lasts unselected replaces instruction intent"
+        " reported steps",
         f"order {entry.get('order')}",
     )
     kind = "MedicationOrder" if release == "DSTU2" else "MedicationRequest"

@@ -214,7 +214,7 @@ def later_steps(case: Case) -> Iterator[tuple[Case, ...]]:
             yield tuple(case_of(alone.with_intent(intent), case.facts, case.knowledge) for intent in intents)
 
 
-def readings(case: Case) -> tuple[Case, ...]:
+def either_reading(case: Case) -> tuple[Case, ...]:
     """An order whose fields and text contradict each other, as a case for what each of them says; else nothing."""
     order, unread = case.order, case.order.regimen
     return tuple(

@@ -519,7 +519,7 @@ def _number(text: str) -> Decimal:
 def _strengths(
     text: str, form: str, masses: Mapping[str, Decimal], containers: frozenset[str]
 ) -> tuple[set[Decimal], set[Decimal]]:
-    """Every (mg per unit, mg per mL) in a product name such as "450 mg", "50 mg/mL", "250 mg/5 mL", "24 mL ... 20 mg/mL".
+    """Every (mg per unit, mg per mL) in a product name: "450 mg", "50 mg/mL", "250 mg/5 mL", "24 mL ... 20 mg/mL".
 
     "500 mg in NS 100 mL" is 5 mg/mL. `masses` are mass units with their mg.
     """

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TypeAlias
 
-from cdshooks.medicine.case import Case, cases, later_steps, local_cases, readings
+from cdshooks.medicine.case import Case, cases, either_reading, later_steps, local_cases
 from cdshooks.medicine.checks import (
     allergy,
     cidofovir,
@@ -126,7 +126,7 @@ def _of_readings(case: Case, failures: list[tuple[str, Exception]]) -> list[Find
 
     No dose is proposed: which one is meant has to be settled first.
     """
-    each = [[f for f in _found(one, STEP_CHECKS, failures) if _counts(f, set())] for one in readings(case)]
+    each = [[f for f in _found(one, STEP_CHECKS, failures) if _counts(f, set())] for one in either_reading(case)]
     if not each or not all(each):
         return []
     worst = [max(found, key=lambda finding: finding.indicator) for found in each]

@@ -174,7 +174,7 @@ def _by_rate(dosage: Dosage, product: Product, words: DoseWords) -> Dose | None:
 
 
 def _of_concentration(dosage: Dosage, sig: Sig, product: Product, words: DoseWords) -> Product | Unread:
-    """The product with the concentration that the text states, where a volume is given that no other strength settles."""
+    """The product with the concentration that the text states, where a volume is given that no other one settles."""
     fields = [read[0] for entry in dosage.doses if not isinstance(read := entry_amount(entry, product, words), Unread)]
     volumes = [amount for amount in (*fields, *sig.amounts) if amount.unit.kind == "liquid"]
     tied = {amount.each for amount in volumes if amount.each is not None}

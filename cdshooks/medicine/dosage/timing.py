@@ -160,7 +160,8 @@ def _agreed(said: Sequence[tuple[_Source, Often]]) -> Often | Unread | None:
 def read_timing(timing: Timing, sig: Sig, words: DoseWords, further: Sequence[Sig] = ()) -> Timed | Unread:
     """How often all parts of one instruction (structured timing, its code, the text) say the dose is given.
 
-    `further` are instructions beside the text, which count with the frequencies they name. A code that is not known counts as unsaid when something else says how often, else it is the reason of the `Unread`.
+    `further` are instructions beside the text, which count with the frequencies they name. A code that is not known
+    counts as unsaid when something else says how often, else it is the reason of the `Unread`.
     """
     structured = _scheduled(timing, words)
     if isinstance(structured, Unread):
