@@ -128,8 +128,18 @@ class Dosage:
     doses: tuple[DoseEntry, ...] = ()
     rate: Quantity | None = None  # of a range the fastest
     most: tuple[DoseEntry, Timing] | None = None  # how much it allows in which period
+    rate_varies: bool = False  # it is the fastest of a range
     unreadable: tuple[str, ...] = ()  # field paths that could not be read
     further: tuple[str, ...] = ()  # what else it says in words: additional and patient instructions, method, site
+
+
+@dataclass(frozen=True, slots=True)
+class Ingredient:
+    """One ingredient of the Medication ordered: so much (`amount`) of it in so much (`per`) of the whole."""
+
+    item: Concept
+    amount: Quantity | None = None
+    per: Quantity | None = None  # without a unit, or None where an amount is given: in one piece
 
 
 class ChartOrder(Protocol):
@@ -165,6 +175,10 @@ class ChartOrder(Protocol):
     @property
     def form(self) -> Concept | None:
         """Dose form of the Medication it points to."""
+
+    @property
+    def ingredients(self) -> tuple[Ingredient, ...]:
+        """What the Medication it points to is made of; infusion mixtures name their drug here alone."""
 
     @property
     def dosages(self) -> tuple[Dosage, ...]:
@@ -405,6 +419,7 @@ class Regimen:
     as_it_stands: bool = True  # nothing had to be interpreted: dose and frequency are structured, the dose in `unit`
     doses: int | None = None  # how many it is for; None where it does not say
     at: tuple[int, ...] = (0,)  # places of the dosage instructions that give it
+    each: Decimal | None = None  # mg in one of what is counted, where that had to be known
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,6 +427,7 @@ class Unread:
     """A dose that was sent and could not be read; `reason` completes "could not read this dose: ..."."""
 
     reason: str
+    either: tuple[Regimen, ...] = ()  # what fields and text say, where each is complete and they contradict each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,7 +440,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """What is known of the product ordered: `strength_mg` per tablet/capsule/vial, or `mg_per_ml` for a liquid."""
+    """What is known of the product ordered: `strength_mg` per tablet/capsule/vial, or `mg_per_ml` for a liquid.
+
+    A strength counts as stated unless it is `assumed`: the only one sold, where nothing says another.
+    """
 
     drug: str
     recognised_by: str  # "RxNorm 313566", "name \"Valcyte\" in text"
@@ -434,6 +453,8 @@ class Product:
     systemic: bool = True
     another: str = ""  # the code decides, but a name says another CMV antiviral: which, and where
     beside: str = ""  # the code decides, but a name holds another word where a second substance stands
+    assumed: bool = False
+    unclear: str = ""  # why a strength is not known although something is said of it
 
 
 @dataclass(frozen=True, slots=True)

@@ -573,10 +573,11 @@ def _allergy(entry: Mapping[str, Any], identifier: str, release: str) -> Json:
 
 def _order(entry: Mapping[str, Any], identifier: str, release: str, *, active: bool) -> tuple[Json, Json | None]:
     """(the order, the Medication resource that goes beside it)."""
-    known = "hook order coding as form dose doses every times each code clock weekdays sig route reason note status of"
+    known = "hook order coding as form ingredients unnamed dose doses every times each code clock weekdays sig route"
     _only(
         entry,
-        f"{known} as_needed count from to rate lasts most unselected replaces instruction intent reported steps",
+        f"{known} reason note status of as_needed count from to rate lasts most unselected replaces instruction intent"
+        " reported steps",
         f"order {entry.get('order')}",
     )
     kind = "MedicationOrder" if release == "DSTU2" else "MedicationRequest"
@@ -637,18 +638,43 @@ def _drug_into(found: Json, entry: Mapping[str, Any], release: str) -> Json | No
         reference: Json = {"reference": "Medication/unknown", "display": concept["text"]}
         medication = None
     else:
-        medication = {"resourceType": "Medication", "id": "drug-1", "code": concept}
+        medication = {"resourceType": "Medication", "id": "drug-1"} | ({} if "unnamed" in entry else {"code": concept})
+        if "ingredients" in entry:
+            _ingredients_into(found, medication, entry["ingredients"], release)
         if "form" in entry and release != "DSTU2":
             medication["doseForm" if release == "R5" else "form"] = {"text": entry["form"]}
         reference = {"reference": "#drug-1" if way == "contained" else "Medication/drug-1"}
     if way == "contained":
-        found["contained"] = [medication]
+        found.setdefault("contained", []).append(medication)
         medication = None
     if release == "R5":
         found["medication"] = {"reference": reference}
     else:
         found["medicationReference"] = reference
     return medication
+
+
+def _ingredients_into(order: Json, medication: Json, entries: list[Mapping[str, Any]], release: str) -> None:
+    """What a Medication is made of; DSTU2 knows substances alone, which are contained in the order."""
+    made = []
+    for position, entry in enumerate(entries, 1):
+        _only(entry, "name rxnorm in each", "an ingredient")
+        concept = _concept({key: value for key, value in entry.items() if key in ("name", "rxnorm")})
+        ingredient: Json = {"itemCodeableConcept": concept}
+        if release == "R5":
+            ingredient = {"item": {"concept": concept}}
+        elif release == "DSTU2":
+            substance = {"resourceType": "Substance", "id": f"substance-{position}", "code": concept}
+            order.setdefault("contained", []).append(substance)
+            ingredient = {"item": {"reference": f"#substance-{position}"}}
+        if "in" in entry:  # "3000 mg" in each "250 mL"
+            ratio = {"numerator": _quantity(entry["in"]), "denominator": _quantity(str(entry.get("each", "1")))}
+            ingredient[{"R5": "strengthRatio", "STU3": "amount", "DSTU2": "amount"}.get(release, "strength")] = ratio
+        made.append(ingredient)
+    if release == "DSTU2":
+        medication["product"] = {"ingredient": made}
+    else:
+        medication["ingredient"] = made
 
 
 def _dosage(entry: Mapping[str, Any], release: str) -> Json:
@@ -692,6 +718,8 @@ def _kind(one: Mapping[str, Any]) -> Json:
 
 
 def _amount(text: str) -> Json:
+    if text.startswith("up to "):
+        return {"doseRange": {"high": _quantity(text.removeprefix("up to "))}}
     if span := re.fullmatch(r"([\d.]+)-([\d.]+) (.+)", text):
         low, high, unit = span.groups()
         return {"doseRange": {"low": _quantity(f"{low} {unit}"), "high": _quantity(f"{high} {unit}")}}

@@ -16,6 +16,7 @@ from cdshooks.model import (
     Concept,
     Dosage,
     DoseEntry,
+    Ingredient,
     Missing,
     Quantity,
     Timing,
@@ -319,6 +320,43 @@ def test_a_contained_medication(identifier: str) -> None:
     contained = MEDICATION | {"id": identifier}
     assert order(medicationReference={"reference": "#m-1"}, contained=[contained]).drug == READ_DRUG
     assert order(medicationReference={"reference": "#m-1"}, contained=contained).drug == READ_DRUG
+
+
+FOSCARNET: Json = {"text": "foscarnet"}
+RATIO: Json = {"numerator": {"value": 3000, "unit": "mg"}, "denominator": {"value": 250, "unit": "mL"}}
+SUBSTANCE: Json = {"resourceType": "Substance", "id": "s", "code": FOSCARNET}
+
+
+@pytest.mark.parametrize(
+    "made_of",
+    [
+        {"ingredient": [{"itemCodeableConcept": FOSCARNET, "strength": RATIO}]},
+        {"ingredient": [{"itemReference": {"reference": "#s"}, "strength": RATIO}], "contained": [SUBSTANCE]},
+        {"ingredient": [{"itemReference": {"reference": "#gone", "display": "foscarnet"}, "strength": RATIO}]},
+        {"ingredient": [{"item": {"concept": FOSCARNET}, "strengthRatio": RATIO}]},
+        {
+            "ingredient": [{"item": {"reference": {"reference": "#s"}}, "strengthRatio": RATIO}],
+            "contained": [SUBSTANCE],
+        },
+        {"ingredient": [{"itemCodeableConcept": FOSCARNET, "amount": RATIO}]},
+        {"product": {"ingredient": [{"item": {"reference": "#s"}, "amount": RATIO}]}, "contained": [SUBSTANCE]},
+    ],
+)
+def test_the_ingredients_in_every_release(made_of: Json) -> None:
+    medication = {"resourceType": "Medication", "id": "m-1"} | made_of
+    found = FhirOrder(
+        {"resourceType": "MedicationRequest", "medicationReference": {"reference": "Medication/m-1"}},
+        "draft 1",
+        {"Medication/m-1": medication},
+    )
+    amount, per = Quantity(Decimal(3000), "mg"), Quantity(Decimal(250), "mL")
+    assert (found.drug, found.ingredients) == (Concept(), (Ingredient(Concept((), "foscarnet"), amount, per),))
+
+
+def test_instructions_rendered_in_words_count_where_nothing_else_is_said() -> None:
+    words = "900 mg oral twice daily"
+    assert order(renderedDosageInstruction=words).dosages == (Dosage(text=words),)
+    assert order(renderedDosageInstruction=words, dosageInstruction=[{"text": "BID"}]).dosages == (Dosage(text="BID"),)
 
 
 def test_a_reference_to_nothing_leaves_its_display() -> None:

@@ -28,6 +28,7 @@ from cdshooks.model import (
     Order,
     Phase,
     Regimen,
+    Unread,
     Why,
 )
 
@@ -278,6 +279,19 @@ def later_steps(case: Case) -> Iterator[tuple[Case, ...]]:
             yield tuple(case_of(alone.with_intent(intent), case.facts, case.knowledge) for intent in intents)
         doses = step.regimen.doses if isinstance(step.regimen, Regimen) else None
         before = None if before is None or doses is None else before + doses
+
+
+def either_reading(case: Case) -> tuple[Case, ...]:
+    """An order whose fields and text contradict each other, as a case for what each of them says; else nothing."""
+    order, unread = case.order, case.order.regimen
+    return tuple(
+        case_of(
+            replace(order, regimen=replace(each, later=()), label=f"{order.label} {each.wording}"),
+            case.facts,
+            case.knowledge,
+        )
+        for each in (unread.either if isinstance(unread, Unread) else ())
+    )
 
 
 def local_cases(facts: Facts, knowledge: Knowledge) -> Iterator[Case]:

@@ -134,6 +134,7 @@ class Drug(Entry):
     names: tuple[str, ...]
     non_systemic_names: tuple[str, ...] = ()
     prodrug_of: str = ""  # the antiviral of this list that it turns into
+    salts_mg: dict[Decimal, Decimal] = {}  # mg of a salt in one piece -> mg of the drug as doses count it
     forms: dict[str, DrugForm]
 
     @property
@@ -143,10 +144,10 @@ class Drug(Entry):
         distinct = {entry.route for entry in self.forms.values() if entry.sold}
         return routes | {"": distinct.pop()} if len(distinct) == 1 else routes
 
-    def is_sold(self, form: str, *, strength_mg: Decimal | None = None, mg_per_ml: Decimal | None = None) -> bool:
+    def is_sold(self, form: str, *, strength_mg: Decimal) -> bool:
         """Does the drug exist in this strength, in this form (in any, when the form is "")?"""
         forms = [self.forms[form]] if form in self.forms else list(self.forms.values()) if not form else []
-        return any(strength_mg in entry.strengths_mg or mg_per_ml in entry.mg_per_ml for entry in forms)
+        return any(strength_mg in entry.strengths_mg for entry in forms)
 
 
 class DrugsFile(Entry):

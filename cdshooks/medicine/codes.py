@@ -376,16 +376,18 @@ class Codes:
         strengths = {row.strength_mg for row in rows if row.strength_mg is not None}
         densities = {row.mg_per_ml for row in rows if row.mg_per_ml is not None}
         recognised = ", ".join(label for label, _ in coded) or named[0].label
-        if not strengths and not densities:
-            for text in names:
-                strength, density = _strength(text, shape, self._masses, self._one_substance)
-                if strength is not None and self.drugs[drug].is_sold(shape, strength_mg=strength):
-                    strengths.add(strength)
-                if density is not None and self.drugs[drug].is_sold(shape, mg_per_ml=density):
-                    densities.add(density)
-            if coded and (strengths or densities):
-                recognised += ", strength from the name"
-        if not strengths and not densities:
+        by_code = bool(strengths or densities)
+        for text in names:
+            masses, stated = _strengths(text, shape, self._masses, self._one_substance)
+            if not by_code:  # a mass in a name may be a dose: it counts where a product of that strength is sold
+                known = {mass for mass in masses if self.drugs[drug].is_sold(shape, strength_mg=mass)}
+                strengths |= known if len(masses) == 1 else set()
+            densities |= stated  # what is written per mL is no dose: it counts, whether sold or made by a pharmacy
+        if coded and not by_code and (strengths or densities):
+            recognised += ", strength from the name"
+        two = " and as ".join(f"{density:f} mg/mL" for density in sorted(densities)) if len(densities) > 1 else ""
+        assumed = not strengths and not densities
+        if assumed:
             sold = [entry for name, entry in self.drugs[drug].forms.items() if entry.sold and shape in ("", name)]
             strengths = {strength for entry in sold for strength in entry.strengths_mg}
             densities = {density for entry in sold for density in entry.mg_per_ml}
@@ -398,6 +400,8 @@ class Codes:
             form=shape,
             strength_mg=strengths.pop() if len(strengths) == 1 else None,
             mg_per_ml=densities.pop() if len(densities) == 1 else None,
+            assumed=assumed,
+            unclear=f"the order names its strength as {two}" if two and not assumed else "",
             systemic=shape not in local and all(row.systemic for row in rows) and all(name.systemic for name in named),
         )
 
@@ -557,19 +561,22 @@ def _number(text: str) -> Decimal:
     return Decimal(re.sub(r",(?=\d{3}(?!\d))", "", text).replace(",", "."))
 
 
-def _strength(
+def _strengths(
     text: str, form: str, masses: Mapping[str, Decimal], containers: frozenset[str]
-) -> tuple[Decimal | None, Decimal | None]:
-    """(mg per unit, mg per mL) in a product name such as "450 mg", "50 mg/mL", "250 mg/5 mL", "24 mL ... 20 mg/mL".
+) -> tuple[set[Decimal], set[Decimal]]:
+    """Every (mg per unit, mg per mL) in a product name: "450 mg", "50 mg/mL", "250 mg/5 mL", "24 mL ... 20 mg/mL".
 
-    `masses` are mass units with their mg; None where a figure is absent or given in two ways.
+    "500 mg in NS 100 mL" is 5 mg/mL. `masses` are mass units with their mg.
     """
     mass = "|".join(map(re.escape, sorted(masses, key=len, reverse=True)))
     strengths: set[Decimal] = set()
     densities: set[Decimal] = set()
     vials: set[Decimal] = set()
-    in_liquid = re.compile(rf"{_NUMBER}\s*({mass})\s*(?:/|per)\s*(?:{_NUMBER})?\s*ml(?!\w)")
-    for number, unit, volume in in_liquid.findall(text):
+    fluid = r"(?:(?:[^\W\d_]\w*|\d+(?:\.\d+)?\s*%|\d+(?:\.\d+)?%)\s+){0,6}?"  # "in 0.9 % sodium chloride"
+    within = rf"(?:/|per)\s*(?:{_NUMBER})?|in\s+{fluid}{_NUMBER}"
+    in_liquid = re.compile(rf"{_NUMBER}\s*({mass})\s*(?:{within})\s*ml(?!\w)")
+    for number, unit, *volumes_named in in_liquid.findall(text):
+        volume = "".join(volumes_named)
         amount, millilitres = _number(number) * masses[unit], _number(volume) if volume else Decimal(1)
         if millilitres:
             densities.add(amount / millilitres)
@@ -582,10 +589,7 @@ def _strength(
     volumes = {_number(volume) for volume in re.findall(rf"{_NUMBER}\s*ml(?!\w)", rest)}
     if form == "injection" and not strengths:  # what one vial or bag holds
         strengths = vials or {density * volume for density in densities for volume in volumes}
-    return (
-        strengths.pop() if len(strengths) == 1 else None,
-        densities.pop() if len(densities) == 1 else None,
-    )
+    return strengths, densities
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -723,7 +727,8 @@ def _drug_codes(
         if row["concept"] in read.drugs.drugs and row["dose_form"]:
             dose_form = plain_text(row["dose_form"])
             form = next((name for name, _, words in forms if words.search(dose_form)), "")
-            strength, density = _strength(plain_text(f"{row['quantity']} {row['strength']}"), form, masses, frozenset())
+            stated = _strengths(plain_text(f"{row['quantity']} {row['strength']}"), form, masses, frozenset())
+            strength, density = (one.pop() if len(one) == 1 else None for one in stated)
         found[RXNORM, row["code"]] = _DrugCode(row["concept"], row["systemic"] != "no", form, strength, density)
     for row in read.condition_codes:
         if row["kind"] == "substance-or-product" and row["concept"] in read.drugs.drugs:

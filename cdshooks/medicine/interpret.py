@@ -112,7 +112,7 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, *, 
     )
     drafts = [entry for entry in (*chart.judged, *chart.drafts) if id(entry) not in said]
     unused += _of_strangers(drafts, chart.patient_id, "the drafts")
-    unused += _defects([*drafts, *others], chart.patient_id)
+    unused += _defects([*drafts, *others], chart.patient_id, knowledge)
     no_numbers: list[ChartObservation] = []
     born, sex = _person(chart.patient, knowledge, today, zone, unused)
     adult = _is_adult(born, knowledge, today)
@@ -207,13 +207,13 @@ def _of_strangers(orders: Iterable[ChartOrder], patient_id: str, place: str) -> 
         yield Unused("", f"{what} of {place}", "of another patient; not used", "other patient")
 
 
-def _defects(orders: Iterable[ChartOrder], patient_id: str) -> Iterable[Unused]:
+def _defects(orders: Iterable[ChartOrder], patient_id: str, knowledge: Knowledge) -> Iterable[Unused]:
     """What of this patient's orders cannot be read; the dosage is read elsewhere."""
     for order in orders:
         if order.subject not in ("", patient_id):
             continue
         what = f"{order.ref or 'an order'} ({order.place})"
-        if not order.drug.words and not order.drug.codings:
+        if not any(named.words or named.codings for named in _parts(order, knowledge)):
             yield Unused(order.ref, what, "does not say what is ordered: the drug cannot be read", "nameless")
         for name in order.unreadable:
             yield Unused(order.ref, what, f"has a field that cannot be read: {name}", "unreadable")
@@ -257,12 +257,14 @@ def _prescriptions(
     for order, state in orders:
         if order.subject not in ("", patient_id):
             continue
-        for drug, form_is_systemic in knowledge.medicines.all_of(order.drug):
+        parts = _parts(order, knowledge)
+        names = [words for part in parts for words in part.words]
+        for drug, form_is_systemic in sorted({found for part in parts for found in knowledge.medicines.all_of(part)}):
             route = route_given(order, knowledge.routes) or knowledge.routes.in_text(" ".join(order.drug.words))
             local = knowledge.routes.local - knowledge.routes.absorbed
             yield Prescription(
                 drug=drug,
-                name=short(order.drug.words[0]) if order.drug.words else drug,
+                name=short(names[0]) if names else drug,
                 route=route,
                 systemic=form_is_systemic and route not in local,
                 state=state,
@@ -270,6 +272,14 @@ def _prescriptions(
                 ends=ends_on(order, zone),
                 order=order,
             )
+
+
+def _parts(order: ChartOrder, knowledge: Knowledge) -> tuple[Concept, ...]:
+    """What an order gives: as it is named, else its ingredients, of a mixture with an antiviral that alone."""
+    if order.drug.words or order.drug.codings:
+        return (order.drug,)
+    items = tuple(part.item for part in order.ingredients)
+    return tuple(item for item in items if knowledge.codes.product(item, None)) or items
 
 
 def _not_for_cmv(chart: Chart, knowledge: Knowledge, zone: tzinfo) -> Iterable[tuple[Prescription, Intent]]:

@@ -5,13 +5,14 @@ Honest by construction: what cannot be read with certainty is an `Unread` with a
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta, tzinfo
 from decimal import Decimal
 from functools import lru_cache
 
 from cdshooks.medicine.codes import Codes
 from cdshooks.medicine.dates import day_of
-from cdshooks.medicine.dosage import read_regimen
+from cdshooks.medicine.dosage import read_regimen, with_ingredient
 from cdshooks.medicine.kidney import DIALYSIS_KINDS
 from cdshooks.medicine.knowledge import Knowledge, Routes
 from cdshooks.medicine.phase import indication_said, phase_said, says
@@ -30,11 +31,13 @@ def is_order(chart: ChartOrder) -> bool:
 
 def read_order(chart: ChartOrder, knowledge: Knowledge, zone: tzinfo, *, draft: bool) -> Order | None:
     """The order read, or None when it is not for a CMV antiviral."""
-    product = _product(knowledge.codes, chart.drug, chart.form)
+    product = product_of(chart, knowledge)
     if product is None:
         return None
     route, route_given = _route(chart, product, knowledge)
     regimen = read_regimen(chart.dosages, product, knowledge.dose_words) if product.drug else None
+    if isinstance(regimen, Regimen) and regimen.counted_in == "mL" and regimen.each:
+        product = replace(product, mg_per_ml=regimen.each)  # the dosage itself may name it
     return Order(
         chart=chart,
         label=_label(product, regimen, knowledge),
@@ -54,6 +57,27 @@ def read_order(chart: ChartOrder, knowledge: Knowledge, zone: tzinfo, *, draft: 
         ends=ends_on(chart, zone),
         finished=chart.status in FINISHED or chart.status == ON_HOLD,
     )
+
+
+def product_of(chart: ChartOrder, knowledge: Knowledge) -> Product | None:
+    """The CMV antiviral ordered, by its own code or name, else by an ingredient; None for anything else."""
+    product = _product(knowledge.codes, chart.drug, chart.form)
+    for part in chart.ingredients:
+        named = _product(knowledge.codes, part.item, chart.form)
+        if named is None:
+            continue
+        if product is None:
+            product = replace(named, recognised_by=f"{named.recognised_by} of an ingredient")
+            product = replace(product, assumed=True) if len(chart.ingredients) > 1 else product
+        elif named.drug != product.drug:
+            both = (f"{one.drug} ({one.recognised_by})" if one.drug else one.recognised_by for one in (product, named))
+            return Product("", " and ".join(both))
+        if product.drug:
+            salts = knowledge.codes.drugs[product.drug].salts_mg
+            product = with_ingredient(product, part, salts, knowledge.dose_words)
+    if product and product.assumed and len(chart.ingredients) > 1:
+        return replace(product, mg_per_ml=None, unclear="how much of it 1 mL of the mixture holds is not said")
+    return product
 
 
 @lru_cache(maxsize=4096)

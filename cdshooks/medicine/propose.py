@@ -1,5 +1,6 @@
 """From an expected regimen to a concrete order in the order's own form: mg/kg stays mg/kg, tablets stay tablets."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
@@ -50,7 +51,7 @@ def proposal(
     at = ordered.at if ordered else (0,)
     if not same_timing and (len(at) > 1 or _loses_its_end(order, times)):
         return None  # one instruction cannot stand for several, and a first step has to end
-    counted = _COUNTED.get(unit, unit)
+    counted = _COUNTED.get(unit, unit if re.search(r"[^\W\d]", unit) else order.product.form)  # "1" names no unit
     printed = f"{counted}s" if counted in _COUNTED.values() and dose != 1 else counted
     per_day = None if once else expected.per_day
     wording = regimen_wording(dose, dose, printed, per_day, expected.after_dialysis and not once)

@@ -23,7 +23,7 @@ from cdshooks.errors import CdsError, ConfigurationError
 from cdshooks.medicine.codes import ICD_10_CM, ICD_10_PCS, LOINC, RXNORM, SNOMED, Analyte, normal_system, plain_text
 from cdshooks.medicine.interpret import interpret
 from cdshooks.medicine.knowledge_files import load_knowledge
-from cdshooks.medicine.orders import read_order
+from cdshooks.medicine.orders import product_of, read_order
 from cdshooks.medicine.results import read_lab
 from cdshooks.model import Chart, ChartObservation, ChartOrder, Coding, Concept, Missing, Unread, Unused, Why
 from cdshooks.service.config import ANYBODY, Client, Settings
@@ -209,7 +209,7 @@ def _on_missing(call: HookCall) -> Iterator[Remark]:
 
 def _on_order(order: ChartOrder, knowledge: "Knowledge", zone: ZoneInfo, release: str) -> Iterator[Remark]:
     foreign = _local_codings(order.drug, RXNORM)
-    product = knowledge.codes.product(order.drug, order.form)
+    product = product_of(order, knowledge)
     if product is None:
         if not order.drug.words and not any(normal_system(c.system) == RXNORM for c in order.drug.codings):
             given = foreign or [Coding("", "")]

@@ -28,6 +28,7 @@ from cdshooks.model import (
     Concept,
     Dosage,
     DoseEntry,
+    Ingredient,
     Missing,
     Quantity,
     Timing,
@@ -644,7 +645,7 @@ class FhirOrder:
         return subject_of(self.raw)
 
     @cached_property
-    def _medication(self) -> tuple[Concept, Concept | None]:
+    def _medication(self) -> tuple[Concept, Concept | None, tuple[Ingredient, ...]]:
         return _drug(self.raw, self._medications)
 
     @property
@@ -655,10 +656,17 @@ class FhirOrder:
     def form(self) -> Concept | None:  # noqa: D102
         return self._medication[1]
 
+    @property
+    def ingredients(self) -> tuple[Ingredient, ...]:  # noqa: D102
+        return self._medication[2]
+
     @cached_property
     def dosages(self) -> tuple[Dosage, ...]:  # noqa: D102
         given = self.raw.get("dosageInstruction") or self.raw.get("dosage")
         found = tuple(map(_dosage, objects(given)))
+        rendered = _text(self.raw.get("renderedDosageInstruction"))  # R5: all of them in words
+        if rendered and not any(dosage.text or dosage.doses or dosage.timing != Timing() for dosage in found):
+            found = (*found, Dosage(text=rendered))
         return found if found or not given else (Dosage(unreadable=("dosageInstruction",)),)
 
     @property
@@ -689,26 +697,45 @@ class FhirOrder:
         return "/".join(_reference(self.raw.get("priorPrescription")).split("/_history/")[0].split("/")[-2:])
 
 
-def _drug(resource: Json, medications: Mapping[str, Json]) -> tuple[Concept, Concept | None]:
-    """(what is ordered, its dose form): from the order itself and from the Medication it points to."""
+def _drug(resource: Json, medications: Mapping[str, Json]) -> tuple[Concept, Concept | None, tuple[Ingredient, ...]]:
+    """(what is ordered, its dose form, its ingredients): from the order itself and from the Medication it points to."""
     inner = _object(resource.get("medication"))  # R5: CodeableReference
     own = read_concept(resource.get("medicationCodeableConcept") or inner.get("concept"))
     reference = _object(resource.get("medicationReference") or inner.get("reference"))
     if not reference:
-        return own, None
-    target = _text(reference.get("reference"))
-    found: Json = {}
-    if target.startswith("#"):
-        found = next((c for c in objects(resource.get("contained")) if c.get("id") in (target[1:], target)), {})
-    elif target:
-        found = medications.get(target) or medications.get(f"Medication/{bare_id(target)}") or {}
+        return own, None, ()
+    found = _pointed_to(reference, resource, medications)
+    product = _object(found.get("product"))  # DSTU2
     pointed = read_concept(found.get("code")) if found else Concept()
-    form = found.get("form") or found.get("doseForm") or _object(found.get("product")).get("form")
-    display = _text(reference.get("display"))
+    form = found.get("form") or found.get("doseForm") or product.get("form")
+    listed = objects(found.get("ingredient") or product.get("ingredient"))
+    contained = [*objects(found.get("contained")), *objects(resource.get("contained"))]
     return (
-        Concept((*own.codings, *pointed.codings), own.text or pointed.text or display),
+        Concept((*own.codings, *pointed.codings), own.text or pointed.text or _text(reference.get("display"))),
         read_concept(form) if form else None,
+        tuple(_ingredient(entry, {"contained": contained}, medications) for entry in listed),
     )
+
+
+def _pointed_to(reference: Json, holder: Json, medications: Mapping[str, Json]) -> Json:
+    """The resource that a reference means: contained in its holder, or a Medication of the call; else nothing."""
+    target = _text(reference.get("reference"))
+    if target.startswith("#"):
+        return next((c for c in objects(holder.get("contained")) if c.get("id") in (target[1:], target)), {})
+    return medications.get(target) or medications.get(f"Medication/{bare_id(target)}") or {} if target else {}
+
+
+def _ingredient(entry: Json, holder: Json, medications: Mapping[str, Json]) -> Ingredient:
+    """An ingredient; its item is a concept or points to a Substance or Medication."""
+    item = _object(entry.get("item"))  # R5: CodeableReference; DSTU2: Reference
+    concept = read_concept(entry.get("itemCodeableConcept") or item.get("concept"))
+    reference = _object(entry.get("itemReference") or item.get("reference")) or item
+    code = _pointed_to(reference, holder, medications).get("code")
+    pointed = read_concept(_object(code).get("concept") or code) if code else Concept()
+    words = concept.text or pointed.text or _text(reference.get("display"))
+    given = _object(entry.get("strength") or entry.get("strengthRatio") or entry.get("amount"))  # STU3, DSTU2: amount
+    amount = _quantity(given.get("numerator")) or _quantity(entry.get("strengthQuantity"))
+    return Ingredient(Concept((*concept.codings, *pointed.codings), words), amount, _quantity(given.get("denominator")))
 
 
 def _dosage(value: Json) -> Dosage:
@@ -728,6 +755,7 @@ def _dosage(value: Json) -> Dosage:
         doses=tuple(entry for rate in rates for entry in _doses(rate, unreadable)),
         rate=next(iter([found for rate in rates for found in _rates(rate, unreadable)]), None),
         most=_most(value.get("maxDosePerPeriod")),
+        rate_varies=any(rate.get("rateRange") is not None for rate in rates),
         unreadable=tuple(unreadable),
         further=tuple(_further(value)),
     )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TypeAlias
 
-from cdshooks.medicine.case import Case, cases, later_steps, local_cases
+from cdshooks.medicine.case import Case, cases, either_reading, later_steps, local_cases
 from cdshooks.medicine.checks import (
     allergy,
     cidofovir,
@@ -56,7 +56,7 @@ LOCAL_CHECKS: tuple[tuple[str, Check], ...] = (  # for orders that are not syste
     ("allergies", allergy.check),
     ("route", safety.by_route),
 )
-STEP_CHECKS: tuple[tuple[str, Check], ...] = (  # for the later steps of an order
+STEP_CHECKS: tuple[tuple[str, Check], ...] = (  # for the later steps of an order, and for each of two readings
     ("dose of a later step", renal_dose.check),
     ("dose of a later step", dose.check),
 )
@@ -99,6 +99,7 @@ def _judged(facts: Facts, knowledge: Knowledge) -> tuple[list[Finding], list[tup
     every += [(case, LOCAL_CHECKS) for case in local_cases(facts, knowledge)]
     for case, checks in every:
         own = _found(case, checks, failures)
+        own += _of_readings(case, failures)
         later = list(_of_later_steps(case, own, failures))
         if later or _has_unread_step(case):
             own = [
@@ -143,6 +144,21 @@ def _of_later_steps(case: Case, own: list[Finding], failures: list[tuple[str, Ex
 def _has_unread_step(case: Case) -> bool:
     regimen = case.order.regimen
     return isinstance(regimen, Regimen) and any(isinstance(step.regimen, Unread) for step in regimen.later)
+
+
+def _of_readings(case: Case, failures: list[tuple[str, Exception]]) -> list[Finding]:
+    """A dose that is wrong whichever of two contradictory statements holds, as grave as the less grave of them.
+
+    No dose is proposed: which one is meant has to be settled first.
+    """
+    each = [[f for f in _found(one, STEP_CHECKS, failures) if _counts(f, set())] for one in either_reading(case)]
+    if not each or not all(each):
+        return []
+    worst = [max(found, key=lambda finding: finding.indicator) for found in each]
+    said = "; ".join(finding.summary for finding in worst)
+    line = f"The order states its dose in two ways, and it is wrong by either: {said}."
+    least = min(worst, key=lambda finding: finding.indicator)
+    return [replace(least, proposals=(), because=(*least.because, line))]
 
 
 def _counts(finding: Finding, said: set[tuple[str, tuple[str, ...]]]) -> bool:

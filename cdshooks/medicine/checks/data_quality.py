@@ -214,7 +214,9 @@ def check(case: Case) -> Iterator[Finding]:
             Indicator.WARNING,
             f"{order.label}: could not read this dose",
             f"Could not read this dose: {order.regimen.reason}.",
-            "It is not checked: a wrong guess would be worse than none.",
+            "What is wrong by both statements is reported; which one is meant has to be settled first."
+            if order.regimen.either
+            else "It is not checked: a wrong guess would be worse than none.",
             rules=("data/dose",),
         )
     elif order.regimen is None and not order.draft:

@@ -287,7 +287,7 @@ def _unsettled(case: Case, dose: DoseCase) -> Iterator[Finding]:
     beyond = _far_above(case, dose, regimen)
     grade, summary = Indicator.INFO, ": the sources do not settle this dose"
     if same and _full_kidneys(case, same) is False:
-        grade, summary = Indicator.WARNING, f": fits {same.known.by}, for full kidney function; here {_here(case)}"
+        grade, summary = Indicator.WARNING, f": fits {same.known.by} for full kidney function; here {_here(case)}"
     elif same and beyond:
         grade, summary = Indicator.WARNING, f": fits {same.known.by}, but is far above {beyond}"
     elif same:

@@ -151,7 +151,11 @@ class _Dose:
         if milligrams and (giving.total_ml or giving.added_ml):
             own = milligrams / self.undiluted_mg_per_ml
             return milligrams / max(*giving.total_ml, *(volume + own for volume in giving.added_ml), own)
-        return self.undiluted_mg_per_ml if "undiluted" in giving.ways else None
+        if "undiluted" in giving.ways:
+            return self.undiluted_mg_per_ml
+        product = self.case.order.product  # named thinner than it is sold: what is infused
+        stated = None if product.assumed else product.mg_per_ml
+        return stated if stated is not None and stated < self.undiluted_mg_per_ml else None
 
 
 def _speed_findings(

@@ -13,19 +13,21 @@ from itertools import pairwise
 from math import ceil
 
 from cdshooks.medicine.dosage.amount import Dose, entry_amount, in_mg, one_dose
+from cdshooks.medicine.dosage.amount import with_ingredient as with_ingredient
 from cdshooks.medicine.dosage.giving import Giving as Giving
 from cdshooks.medicine.dosage.giving import Rate as Rate
+from cdshooks.medicine.dosage.giving import infused_at_once
 from cdshooks.medicine.dosage.giving import read_giving as read_giving
 from cdshooks.medicine.dosage.rewording import beside as beside
 from cdshooks.medicine.dosage.rewording import reworded as reworded
 from cdshooks.medicine.dosage.sig import Amount, Sig, amounts_in, read_sig, read_steps, volumes_in
 from cdshooks.medicine.dosage.timing import Often, read_timing
-from cdshooks.medicine.dosage.wording import often_wording, quote
+from cdshooks.medicine.dosage.wording import often_wording, plain, quote
 from cdshooks.medicine.dosage.wording import regimen_wording as regimen_wording
 from cdshooks.medicine.dosage.words import DoseWords, Unit
 from cdshooks.medicine.dosage.words import load_dose_words as load_dose_words
 from cdshooks.medicine.dosage.words import spelling as spelling
-from cdshooks.model import Dosage, Product, Regimen, Step, Unread
+from cdshooks.model import Dosage, Product, Regimen, Step, Timing, Unread
 
 _NO_PART_OF_A_DOSE = ("route", "site", "method", "rate")  # unreadable fields of an instruction that others report
 
@@ -60,6 +62,8 @@ def _read_one(dosage: Dosage, product: Product, words: DoseWords) -> Regimen | U
     """The regimen of one instruction, with the later steps of its text; None when it gives no dose."""
     first, *rest = read_steps(dosage.text, words)
     read = _read_step(dosage, first, product, words, goes_on=bool(rest))
+    if isinstance(read, Unread) and not rest:
+        return replace(read, either=_either(dosage, product, words))
     if not isinstance(read, Regimen) or not rest:
         return read
     if read.per_day is None and not read.after_dialysis:
@@ -77,6 +81,20 @@ def _read_one(dosage: Dosage, product: Product, words: DoseWords) -> Regimen | U
     return replace(read, read_from=notes, sure=False, as_it_stands=False, later=tuple(steps))
 
 
+def _either(dosage: Dosage, product: Product, words: DoseWords) -> tuple[Regimen, ...]:
+    """What the fields say and what the text says, where they contradict each other and both say a whole dose.
+
+    What the text leaves out, the dose or how often, the fields complete.
+    """
+    if not dosage.text or not dosage.doses or dosage.timing == Timing():
+        return ()
+    fields = _read_one(replace(dosage, text="", further=()), product, words)
+    alone = Dosage(text=dosage.text, as_needed=dosage.as_needed)
+    texts = (alone, replace(alone, timing=dosage.timing), replace(alone, doses=dosage.doses))
+    said = next((read for text in texts if isinstance(read := _read_one(text, product, words), Regimen)), None)
+    return (fields, said) if isinstance(fields, Regimen) and said else ()
+
+
 def _read_step(
     dosage: Dosage, sig: Sig, product: Product, words: DoseWords, *, goes_on: bool
 ) -> Regimen | Unread | None:
@@ -84,16 +102,23 @@ def _read_step(
     blocked = [path for path in dosage.unreadable if not path.split(".")[-1].startswith(_NO_PART_OF_A_DOSE)]
     if blocked:
         return Unread(f"the field {quote(blocked[0])} is not readable")
-    if not dosage.doses and not sig.amounts:
+    beside = [one for one in (read_sig(text, words) for text in dosage.further) if not one.refused and not one.unplaced]
+    sig = replace(sig, amounts=(*sig.amounts, *(amount for one in beside for amount in one.amounts if _solid(amount))))
+    by_rate = None if dosage.doses or sig.amounts else _by_rate(dosage, product, words)
+    if not dosage.doses and not sig.amounts and by_rate is None:
         return _no_dose(dosage, sig, goes_on=goes_on)
     if sig.strengths and product.strength_mg is None and len(sig.strengths) == 1:
         product = replace(product, strength_mg=sig.strengths[0], recognised_by="the text")
     elif sig.strengths and sig.strengths != (product.strength_mg,):
         return Unread(f"{quote(dosage.text)}: it names another strength than the product ordered")
-    timed = read_timing(dosage.timing, sig, words)
+    concentrated = _of_concentration(dosage, sig, product, words)
+    if isinstance(concentrated, Unread):
+        return concentrated
+    product = concentrated
+    timed = read_timing(dosage.timing, sig, words, [one for one in beside if _solid(*one.amounts) and one.bids])
     if isinstance(timed, Unread):
         return timed
-    doses: list[Dose] = []
+    doses = [by_rate] if by_rate else []
     lacking: list[Unread] = []
     for entry in dosage.doses:
         read = entry_amount(entry, product, words)
@@ -168,6 +193,42 @@ def _doses(dosage: Dosage, sig: Sig, often: Often, words: DoseWords) -> int | No
     return max(1, ceil((days - spare) * often.rate[1]))
 
 
+def _solid(*amounts: Amount) -> bool:
+    """No volume is among them: in an instruction beside the text it may be that of water, or of a flush."""
+    return all(amount.unit.kind != "liquid" for amount in amounts)
+
+
+def _by_rate(dosage: Dosage, product: Product, words: DoseWords) -> Dose | None:
+    """The dose of an instruction that gives a rate, and how long each infusion runs, in place of a dose."""
+    infused = infused_at_once(dosage, words)
+    if infused is None:
+        return None
+    rate, hours = infused
+    given = rate.value * hours
+    if rate.unit == "mL/h" and product.mg_per_ml is not None and not product.assumed:
+        given *= product.mg_per_ml
+    elif rate.unit not in ("mg/h", "mg/kg/h"):
+        return None
+    unit = "mg/kg" if rate.unit == "mg/kg/h" else "mg"
+    return Dose(given, given, unit, "", f"rate {rate.text} x {plain(hours)} h", counted_in="rate")
+
+
+def _of_concentration(dosage: Dosage, sig: Sig, product: Product, words: DoseWords) -> Product | Unread:
+    """The product with the concentration that the text states, where a volume is given that no other one settles."""
+    fields = [read[0] for entry in dosage.doses if not isinstance(read := entry_amount(entry, product, words), Unread)]
+    volumes = [amount for amount in (*fields, *sig.amounts) if amount.unit.kind == "liquid"]
+    tied = {amount.each for amount in volumes if amount.each is not None}
+    stated = set(sig.concentrations) | tied
+    if not volumes or not stated or (sig.diluted and not product.assumed and product.mg_per_ml is not None):
+        return product
+    known = set() if product.assumed or product.mg_per_ml is None else {product.mg_per_ml}
+    if sig.diluted and not tied:
+        return Unread(f"{quote(dosage.text)}: is the volume that before or after the dilution?")
+    if len(tied or stated) > 1 or len(known | (tied or stated)) > 1:
+        return Unread(f"{quote(dosage.text)}: it names another strength than the product ordered")
+    return product if known else replace(product, mg_per_ml=(tied or stated).pop(), recognised_by="the text")
+
+
 def _decimal(value: Fraction) -> Decimal:
     return Decimal(value.numerator) / Decimal(value.denominator)
 
@@ -180,7 +241,7 @@ def _put(dose: Dose, often: Often, notes: tuple[str, ...], sure: bool) -> Regime
     regimen = Regimen(
         dose.low, dose.high, dose.unit, per_day, per_day_high, often.after_dialysis, often.as_needed, "", notes, sure
     )
-    return _worded(replace(regimen, counted_in=dose.counted_in))
+    return _worded(replace(regimen, counted_in=dose.counted_in, each=dose.each))
 
 
 def _worded(regimen: Regimen) -> Regimen:
@@ -231,7 +292,7 @@ def _together(readings: Sequence[_Reading]) -> Regimen | Unread:
     regimens: list[Regimen] = []
     for reading in readings:
         if isinstance(reading.regimen, Unread):
-            return reading.regimen
+            return replace(reading.regimen, either=())
         regimens.append(reading.regimen)
     first = regimens[0]
     rates: list[Decimal] = []

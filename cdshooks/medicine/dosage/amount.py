@@ -1,6 +1,6 @@
 """How much is given at once: each statement of the dose brought to mg, mg/kg or mg/m2; all must agree."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -8,7 +8,7 @@ from cdshooks.medicine.dosage.sig import Amount
 from cdshooks.medicine.dosage.timing import Often
 from cdshooks.medicine.dosage.wording import plain, quote, span
 from cdshooks.medicine.dosage.words import DoseWords, Unit, spelling
-from cdshooks.model import DoseEntry, Product, Quantity, Unread
+from cdshooks.model import DoseEntry, Ingredient, Product, Quantity, Unread
 
 _KINDS = ("ordered", "calculated", "admin-amount", "", "text")  # of two statements of a dose, the earlier one is shown
 
@@ -26,6 +26,7 @@ class Dose:
     volume: bool = False
     assumed: bool = False
     counted_in: str = ""  # mg, mg/kg, mL, tablet, vial: what was converted
+    each: Decimal | None = None  # mg in one of them
 
     @property
     def wording(self) -> str:
@@ -64,8 +65,12 @@ def unit_of(quantity: Quantity, product: Product, words: DoseWords) -> tuple[Uni
 
 def entry_amount(entry: DoseEntry, product: Product, words: DoseWords) -> tuple[Amount, bool] | Unread:
     """A structured dose as an amount, and whether its unit is an assumption."""
+    if entry.high is None:
+        return Unread("the dose is a range with an open end" if entry.low else "a dose without a number")
+    up_to = entry.low is None  # then the most it may be stands for the dose
+    entry = replace(entry, low=entry.low or entry.high)
     if entry.low is None or entry.high is None:
-        return Unread("the dose is a range with an open end" if entry.low or entry.high else "a dose without a number")
+        return Unread("a dose without a number")
     for quantity in (entry.low, entry.high):
         if quantity.comparator:
             return Unread(f"the dose is open-ended ({quantity.comparator})")
@@ -78,7 +83,41 @@ def entry_amount(entry: DoseEntry, product: Product, words: DoseWords) -> tuple[
         return Unread("the two ends of the dose range do not fit")
     unit, assumed = low
     text = f"{span(entry.low.value, entry.high.value)} {entry.low.unit or entry.low.code or unit.means}"
-    return Amount(entry.low.value, entry.high.value, unit, text, per_day=unit.per_day), assumed
+    text = f"up to {text}" if up_to else text
+    return Amount(entry.low.value, entry.high.value, unit, text, per_day=unit.per_day), assumed or up_to
+
+
+def with_ingredient(product: Product, part: Ingredient, salts: Mapping[Decimal, Decimal], words: DoseWords) -> Product:
+    """The product with the strength that an ingredient states; one that contradicts what its code or name states: none.
+
+    `salts` has the mg of the drug for the mg of a salt.
+    """
+    if part.amount is None or (part.per is not None and part.per.value <= 0):
+        return product
+    held, per = words.units.get(spelling(part.amount.code or part.amount.unit)), part.per
+    whole = (per.code or per.unit) if per else ""
+    unit = words.units.get(spelling(whole)) if whole != "1" else None
+    if held is None or held.means != "mg" or (whole not in ("", "1") and unit is None):
+        return product
+    liquid = unit is not None and unit.kind == "liquid"
+    if not liquid and unit is not None and unit.kind not in ("pill", "vial"):
+        return product
+    stated = part.amount.value * held.factor / ((per.value if per else 1) * (unit.factor if unit else 1))
+    stated = stated if liquid else salts.get(stated, stated)
+    known = None if product.assumed else product.mg_per_ml if liquid else product.strength_mg
+    if known is not None and abs(known - stated) > words.agree_within * known:
+        printed = "mg/mL" if liquid else "mg"
+        why = f"it is given as {plain(known)} {printed} and, of the ingredient, as {plain(stated)} {printed}"
+        return replace(_with_strength(product, None, liquid=liquid), unclear=why)
+    if known is not None or product.unclear:
+        return product
+    if product.assumed:
+        product = replace(product, assumed=False, strength_mg=None, mg_per_ml=None)
+    return _with_strength(product, stated, liquid=liquid)
+
+
+def _with_strength(product: Product, strength: Decimal | None, *, liquid: bool) -> Product:
+    return replace(product, mg_per_ml=strength) if liquid else replace(product, strength_mg=strength)
 
 
 def in_mg(amount: Amount, kind: str, product: Product, words: DoseWords) -> Dose | Unread:
@@ -92,22 +131,22 @@ def in_mg(amount: Amount, kind: str, product: Product, words: DoseWords) -> Dose
     if unit.kind not in ("pill", "vial", "liquid"):
         return Unread(f"{quote(amount.text)} is a rate or a concentration, not a dose")
     liquid = unit.kind == "liquid"
-    strength = product.mg_per_ml if liquid else product.strength_mg
+    strength, why = product.mg_per_ml if liquid else product.strength_mg, product.unclear
     forms = words.solid_forms if unit.kind == "pill" else words.vial_forms
     if not liquid and product.form and product.form not in forms:
         return Unread(f"{quote(amount.text)} does not fit the form ordered ({product.form})")
-    if amount.each is not None and strength not in (None, amount.each):
+    if amount.each is not None and not product.assumed and strength not in (None, amount.each):
         return Unread(f"{quote(amount.text)} names another strength than the product ordered")
     each = amount.each if amount.each is not None else strength
     if each is None:
         lacking = "concentration of the liquid" if liquid else f"strength of the {unit.means}"
-        return Unread(f"{quote(amount.text)}, but the {lacking} is not known")
+        return Unread(f"{quote(amount.text)}, but the {lacking} is not known" + (f": {why}" if why else ""))
     origin = "the text" if amount.each is not None else product.recognised_by
     per = "mg/mL" if liquid else "mg"
     count = span(amount.low * unit.factor, amount.high * unit.factor)
     how = f"{count} {unit.means} x {plain(each)} {per} (strength from {origin})"
     low, high = amount.low * unit.factor * each, amount.high * unit.factor * each
-    return Dose(low, high, "mg", kind, how, amount.per_day, volume=liquid, counted_in=unit.means)
+    return Dose(low, high, "mg", kind, how, amount.per_day, volume=liquid, counted_in=unit.means, each=each)
 
 
 def one_dose(doses: Sequence[Dose], often: Often | None, product: Product, words: DoseWords) -> Dose | Unread:
@@ -132,7 +171,7 @@ def one_dose(doses: Sequence[Dose], often: Often | None, product: Product, words
                 f"two doses are given: {same.wording} ({quote(same.how)}) and {other.wording} ({quote(other.how)})"
             )
     chosen = each[0]
-    counted_in = next(dose.counted_in for dose in doses if (dose.kind, dose.unit) == (chosen.kind, chosen.unit))
-    chosen = replace(chosen, counted_in=counted_in)  # of statements that agree, the one that comes first
+    first = next(dose for dose in doses if (dose.kind, dose.unit) == (chosen.kind, chosen.unit))
+    chosen = replace(chosen, counted_in=first.counted_in, each=first.each)  # of those that agree, the first one
     also = [other for other in each if other.unit != chosen.unit]
     return replace(chosen, how=chosen.how + (f"; also given as {also[0].wording}, not compared" if also else ""))

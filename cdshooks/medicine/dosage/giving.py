@@ -85,6 +85,16 @@ def read_giving(dosages: Sequence[Dosage], notes: Sequence[str], words: DoseWord
     )
 
 
+def infused_at_once(dosage: Dosage, words: DoseWords) -> tuple[Rate, Decimal] | None:
+    """(the structured rate, how many hours each infusion runs); None where either is not exactly known."""
+    giving = read_giving([dosage], (), words)
+    spans = {(duration.shortest, duration.longest) for duration in giving.durations}
+    if dosage.rate_varies or giving.unread or len({(rate.value, rate.unit) for rate in giving.rates}) != 1:
+        return None
+    shortest, longest = spans.pop() if len(spans) == 1 else (Decimal(0), Decimal(1))
+    return (giving.rates[0], shortest / 60) if shortest == longest and giving.rates[0].firm else None
+
+
 def _structured(rate: Quantity, words: DoseWords) -> Rate | str:
     """A structured rate, or why it cannot be read."""
     sent = [text for text in (rate.code, rate.unit) if text]

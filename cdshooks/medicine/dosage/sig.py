@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 from cdshooks.medicine.dosage.tokens import Token, tokens
 from cdshooks.medicine.dosage.words import DoseWords as DoseWords
@@ -53,6 +53,8 @@ class Sig:
 
     amounts: tuple[Amount, ...] = ()
     strengths: tuple[Decimal, ...] = ()  # mg per tablet
+    concentrations: tuple[Decimal, ...] = ()  # mg per mL, not said of an amount
+    diluted: bool = False  # one of them is that of a dilution
     schedule: Schedule = field(default=Schedule())
     divided: bool = False
     only_systemic: bool = False
@@ -63,6 +65,7 @@ class Sig:
     lasts: bool = False  # it says for how many days, or how many doses
     lasting: tuple[Decimal, str] | None = None  # the same as a number of a unit of time, "" for doses
     follows: bool = False  # it begins with "then"
+    bids: bool = False  # its frequency stands first, but for "take", "give" and the like
     said: str = ""
 
 
@@ -136,7 +139,7 @@ def amount_of(said: Said) -> Amount | None:
             return None
     elif said.phrase.dose == "counted":
         # "2 x 450 mg", "2 tablets of 450 mg", "450 mg x 2 tablets", "10 mL of 50 mg/mL"
-        second = said.tokens[1].unit
+        second = said.tokens[said.tokens.index(first) + 1].unit
         count, strength = (last, first) if second is not None and second.kind == "mass" else (first, last)
         masses = [one for one in units if one.kind in ("mass", "concentration")]
         counted = [one for one in units if one.kind in ("pill", "vial", "liquid")]
@@ -202,6 +205,7 @@ def _sig(found: Sequence[Said | Token], words: DoseWords) -> Sig:
     """The statements of one step."""
     amounts: list[Amount] = []
     strengths: list[Decimal] = []
+    concentrations: list[Decimal] = []
     rates: list[Rate] = []
     unplaced: list[str] = []
     clocks: set[str] = set()
@@ -209,6 +213,7 @@ def _sig(found: Sequence[Said | Token], words: DoseWords) -> Sig:
     about = loose_unit = False
     said_all = [one for one in found if isinstance(one, Said)]
     flags = frozenset[str]().union(*(said.phrase.flags for said in said_all))
+    before_rate = takewhile(lambda one: not (isinstance(one, Said) and one.phrase.frequency is not None), found)
     for before, one in zip([None, *found], found, strict=False):
         if isinstance(one, Token):
             if _unexplained(one, isinstance(before, Said) and bool(before.phrase.dose)):
@@ -218,7 +223,9 @@ def _sig(found: Sequence[Said | Token], words: DoseWords) -> Sig:
         phrase = one.phrase
         if phrase.dose:
             amount = amount_of(one)
-            if amount is None or (phrase.dose == "strength" and amount.unit.means != "mg"):
+            if amount is not None and phrase.dose == "strength" and amount.unit.kind == "concentration":
+                concentrations.append(amount.high * amount.unit.factor)
+            elif amount is None or (phrase.dose == "strength" and amount.unit.means != "mg"):
                 unplaced.append(one.text)
             elif phrase.dose == "strength":
                 strengths.append(amount.low * amount.unit.factor)
@@ -262,15 +269,18 @@ def _sig(found: Sequence[Said | Token], words: DoseWords) -> Sig:
     return Sig(
         amounts=tuple(dict.fromkeys(amounts)),
         strengths=tuple(dict.fromkeys(strengths)),
+        concentrations=tuple(dict.fromkeys(concentrations)),
+        diluted="diluted" in flags,
         schedule=schedule,
         divided="divided" in flags,
         only_systemic=any(said.phrase.symbols in words.only_systemic for said in said_all),
-        amount_aside="amount" in flags,
+        amount_aside="amount" in flags or bool(concentrations),
         loose_unit=loose_unit,
         unplaced=tuple(unplaced),
         refused="; ".join(refusals) or _unclear(schedule, words),
         lasts=any(_is_length(said, words) for said in said_all),
         lasting=next(filter(None, (_lasting(said, words) for said in said_all)), None),
+        bids=all(isinstance(one, Said) or one.text in words.leading for one in before_rate),
         said=" ".join(one.text for one in found),
     )
 
@@ -301,19 +311,78 @@ def _unclear(schedule: Schedule, words: DoseWords) -> str:
     return ""
 
 
+_TO = re.compile(r"\bto\b", re.IGNORECASE)
+_CLAUSE_END = re.compile(r"[.,](?=\s|$)|[;\n()\[\]]")
+
+
+def _clause_end(text: str, at: int, *, over_commas: bool) -> int:
+    """Where the clause that begins at `at` ends; what stands in brackets within it belongs to it."""
+    depth = 0
+    for match in _CLAUSE_END.finditer(text, at):
+        if match[0] in "([":
+            depth += 1
+        elif match[0] in ")]" and depth:
+            depth -= 1
+        elif not depth and not (match[0] == "," and over_commas):
+            return match.start()
+    return len(text)
+
+
+def _without_remarks(text: str, words: DoseWords) -> tuple[str, tuple[str, ...]]:
+    """The text without its remarks, and those of the remarks that speak of another dose than the one ordered."""
+    known = words.remarks
+    kinds = (known.conditional, known.change_from, known.other_dose, known.aside)
+    found = sorted((match for kind in kinds for match in kind.finditer(text)), key=lambda match: match.start())
+    others: list[str] = []
+    kept, at = "", 0
+    for match in found:
+        start, kind = match.start(), match.re
+        if start < at:
+            continue
+        end = _clause_end(text, start, over_commas=kind is known.conditional)
+        if kind is known.change_from and (now := _TO.search(text, start, end)):
+            end = now.start()
+        if kind is known.aside and amounts_in(text[start:end], words):  # "first dose 900 mg": no remark
+            kept += text[at:end]
+        else:
+            kept += f"{text[at:start]} ; "
+            others += [text[start:end]] if kind is not known.aside else []
+        at = end
+    return kept + text[at:], tuple(others)
+
+
+def _beside(others: Sequence[str], words: DoseWords) -> tuple[str, bool]:
+    """(why a text with these remarks says too little by itself, does one of them name an amount?)."""
+    sigs = [_sig(said_in(tokens(other, words), words.phrases), words) for other in others]
+    telling = [
+        sig for sig in sigs if sig.refused or sig.amounts or sig.strengths or sig.schedule.rates or sig.schedule.once
+    ]
+    reasons = [sig.refused or f"“{sig.said}” speaks of another dose" for sig in telling]
+    return "; ".join(reasons), any(sig.amounts for sig in sigs)
+
+
 def read_steps(text: str, words: DoseWords) -> tuple[Sig, ...]:
     """What each step of a text ("... then ...") says about dose and frequency, the first one first; at least one.
 
-    Later steps that say neither are left out.
+    Later steps that say neither are left out. A remark says nothing on the dose ordered, but one of another dose
+    makes the text too little by itself.
     """
     steps: list[list[Said | Token]] = [[]]
-    for one in said_in(tokens(text, words), words.phrases):
+    kept, others = _without_remarks(text, words)
+    doubt, names_amount = _beside(others, words)
+    for one in said_in(tokens(kept, words), words.phrases):
         if isinstance(one, Said) and "then" in one.phrase.flags:
             steps.append([])
         else:
             steps[-1].append(one)
     follows = len(steps) > 1 and not steps[0]
     sigs = [_sig(step, words) for step in steps]
+    sigs = [
+        replace(
+            sig, refused="; ".join(filter(None, (sig.refused, doubt))), amount_aside=sig.amount_aside | names_amount
+        )
+        for sig in sigs
+    ]
     telling = [
         sig for sig in sigs if sig.amounts or sig.strengths or sig.unplaced or sig.refused or sig.schedule != Schedule()
     ]

@@ -73,7 +73,8 @@ def _scheduled(timing: Timing, words: DoseWords) -> Schedule | Unread:
     )
     if timing.period is None:
         return schedule
-    if timing.period_unit not in words.period_days:
+    unit = words.time_units.get(timing.period_unit.casefold(), timing.period_unit)
+    if unit not in words.period_days:
         return Unread(f"the timing has the unit of time {quote(timing.period_unit)}")
     times = Decimal(max(len(slots), len(clocks), 1))
     low = timing.frequency if timing.frequency is not None else times
@@ -81,7 +82,7 @@ def _scheduled(timing: Timing, words: DoseWords) -> Schedule | Unread:
     longest = timing.period_max if timing.period_max is not None else timing.period
     if low > high or timing.period > longest:
         return Unread("the timing is a range that ends before it starts")
-    days = words.period_days[timing.period_unit]
+    days = words.period_days[unit]
     rate = (Fraction(low) / (Fraction(longest) * days), Fraction(high) / (Fraction(timing.period) * days))
     explained = low == high == times and len(slots) in (0, times) and len(clocks) in (0, times)
     return replace(
@@ -89,7 +90,7 @@ def _scheduled(timing: Timing, words: DoseWords) -> Schedule | Unread:
         rates=(rate,),
         slots=frozenset() if explained else slots,
         clocks=frozenset() if explained else clocks,
-        about=timing.period_unit in words.about,
+        about=unit in words.about,
     )
 
 
@@ -160,10 +161,11 @@ def _agreed(said: Sequence[tuple[_Source, Often]]) -> Often | Unread | None:
     )
 
 
-def read_timing(timing: Timing, sig: Sig, words: DoseWords) -> Timed | Unread:
+def read_timing(timing: Timing, sig: Sig, words: DoseWords, further: Sequence[Sig] = ()) -> Timed | Unread:
     """How often all parts of one instruction (structured timing, its code, the text) say the dose is given.
 
-    A code that is not known counts as unsaid when something else says how often, else it is the reason of the `Unread`.
+    `further` are instructions beside the text, which count with the frequencies they name. A code that is not known
+    counts as unsaid when something else says how often, else it is the reason of the `Unread`.
     """
     structured = _scheduled(timing, words)
     if isinstance(structured, Unread):
@@ -172,6 +174,7 @@ def read_timing(timing: Timing, sig: Sig, words: DoseWords) -> Timed | Unread:
     if timing.code is not None:
         sources += _coded(timing.code, words)
     sources.append(_Source("the text", sig.schedule, False))
+    sources += [_Source(quote(beside.said), Schedule(rates=beside.schedule.rates), False) for beside in further]
     if timing.count == 1 or (timing.events and timing.period is None and timing.code is None):
         if timing.events > 1:
             return Unread(f"a list of {timing.events} dates instead of a frequency")

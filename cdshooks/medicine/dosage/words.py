@@ -85,6 +85,16 @@ class GivingWords:
 
 
 @dataclass(frozen=True, slots=True)
+class RemarkWords:
+    """Words that begin a remark, which goes to the end of its clause and does not say the dose ordered."""
+
+    aside: re.Pattern[str]  # of one administration or of a test; one that names an amount is no remark
+    other_dose: re.Pattern[str]  # of a dose before, or to come
+    change_from: re.Pattern[str]  # of a dose before; it ends where "to" says the dose now
+    conditional: re.Pattern[str]  # of a dose on a condition; a comma does not end it
+
+
+@dataclass(frozen=True, slots=True)
 class DoseWords:
     """What is known of writing doses. `codes` holds the phrases of each code system, `phrases` those of free text."""
 
@@ -109,6 +119,8 @@ class DoseWords:
     vial_forms: frozenset[str]
     diluted_forms: frozenset[str]
     giving: GivingWords
+    remarks: RemarkWords
+    leading: frozenset[str]  # what may stand before a frequency that is said of the dose
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -191,7 +203,7 @@ class _Phrase(_Entry):
     unit: str = ""
     days: Number = None
     weekday: bool = False
-    flags: list[Literal["once", "as_needed", "after_dialysis", "divided", "then", "clock", "lasts"]] = []
+    flags: list[Literal["once", "as_needed", "after_dialysis", "divided", "then", "clock", "lasts", "diluted"]] = []
 
 
 class _Refused(_Entry):
@@ -202,6 +214,13 @@ class _Refused(_Entry):
 class _LooseCount(_Entry):
     most: Decimal
     multiple_of: Decimal
+
+
+class _Remarks(_Entry):
+    aside: list[str]
+    other_dose: list[str]
+    change_from: list[str]
+    conditional: list[str]
 
 
 class _Way(_Entry):
@@ -253,6 +272,8 @@ class _SigFile(_Entry):
     asides: list[str]
     amounts_aside: list[str]
     refused: list[_Refused]
+    remarks: _Remarks
+    leading: list[str]
     giving: _Giving
 
 
@@ -389,6 +410,12 @@ def _any_word(words: Iterable[str]) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w.])(?:{_alternatives(words)})(?!\w)")
 
 
+def _opening(patterns: Sequence[str]) -> re.Pattern[str]:
+    longest_first = sorted(_keys(patterns), key=len, reverse=True)
+    written = "|".join(r"[\s-]+".join(re.escape(word) for word in words if word != "-") for words in longest_first)
+    return re.compile(rf"(?<![\w.])(?:{written})(?!\w)", re.IGNORECASE)
+
+
 def _giving(file: _Giving) -> GivingWords:
     phrases = [
         Phrase(symbols, flags=frozenset({flag}))
@@ -461,4 +488,11 @@ def load_dose_words(folder: Traversable) -> DoseWords:
         vial_forms=frozenset(file.vial_forms),
         diluted_forms=frozenset(file.diluted_forms),
         giving=_giving(file.giving),
+        leading=frozenset(file.leading),
+        remarks=RemarkWords(
+            aside=_opening(file.remarks.aside),
+            other_dose=_opening(file.remarks.other_dose),
+            change_from=_opening(file.remarks.change_from),
+            conditional=_opening(file.remarks.conditional),
+        ),
     )
