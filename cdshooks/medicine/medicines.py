@@ -43,9 +43,9 @@ class Medicines:
         return self.titles.get(drug) or (self.codes.drugs[drug].display if drug in self.codes.drugs else drug)
 
     def calls(self, drug: str, text: str) -> bool:
-        """Does a text name the drug as cards do? Neither the order of the words counts nor an American spelling."""
-        said = _respelt(text)
-        return all(word in said for word in re.findall(r"\w+", _respelt(self.title(drug))))
+        """Does a text name the drug as cards do? The order of the words does not count."""
+        said = _plain(text)
+        return all(word in said for word in re.findall(r"\w+", _plain(self.title(drug))))
 
     def by_code(self, drug: str, concept: Concept) -> bool:
         """Was the drug recognised by a code, not by a name?"""
@@ -82,11 +82,6 @@ def make_medicines(codes: Codes, file: OtherDrugs) -> Medicines:
 def _plain(text: str) -> str:
     """Text for look-up; a typographic apostrophe is a plain one."""
     return plain_text(text).replace("\u2019", "'")
-
-
-def _respelt(text: str) -> str:
-    """As British and American spelling have in common: "cyclosporine" holds "ciclosporin" then."""
-    return _plain(text).replace("y", "i").replace("ph", "f")
 
 
 def _any_of(words: Iterable[str]) -> re.Pattern[str]:

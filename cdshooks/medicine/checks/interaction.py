@@ -201,8 +201,6 @@ def _severity(case: Case, pair: Pair) -> Indicator:
 
 def _graded(case: Case, pair: Pair, drug: str, given: list[Prescription]) -> _Graded:
     severity = _severity(case, pair)
-    if _known_since_long(case, pair, given):
-        return _Graded(Indicator.INFO)
     if pair.above_mg_per_day is not None:
         return _by_dose(case, drug, pair.above_mg_per_day, given)
     because: list[str] = []
@@ -223,15 +221,6 @@ def _graded(case: Case, pair: Pair, drug: str, given: list[Prescription]) -> _Gr
         return _Graded(Indicator.INFO, inputs=tuple(inputs))
     order = case.knowledge.codes.analytes[pair.test].order if pair.test else None
     return _Graded(severity, tuple(because), tuple(inputs), (*tests, *([order] if order else [])))
-
-
-def _known_since_long(case: Case, pair: Pair, given: list[Prescription]) -> bool:
-    """When the chart is opened: have both been given for longer than the row is news? Not where a start is unknown."""
-    starts = [p.starts for p in given]
-    since, first = case.course.since, min(filter(None, starts), default=None)
-    if case.facts.hook != "patient-view" or pair.known_after_days is None or None in starts or not (since and first):
-        return False
-    return (case.facts.today - max(since, first)).days > pair.known_after_days
 
 
 def _by_dose(case: Case, drug: str, most: Decimal, given: list[Prescription]) -> _Graded:

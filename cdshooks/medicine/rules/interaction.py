@@ -30,7 +30,6 @@ class Pair(Entry):
     any_form: StrictBool = False  # counts in forms that are not systemic as well
     washout_days: Annotated[int, Field(gt=0)] | None = None  # it has to have ended so many days before
     above_mg_per_day: Annotated[Decimal, Field(gt=0)] | None = None
-    known_after_days: Annotated[int, Field(gt=0)] | None = None  # both given longer: no news in an opened chart
     info_while: tuple[Literal["counts", "creatinine", "heart", "levels"], ...] = ()
     test: str = ""  # analyte that a card offers to order
     cite: Cite
