@@ -304,7 +304,7 @@ def _unclear(schedule: Schedule, words: DoseWords) -> str:
 
 
 _TO = re.compile(r"\bto\b", re.IGNORECASE)
-_CLAUSE_END = re.compile(r"[.,](?=\s|$)|[;\n()\[\]]")
+_CLAUSE_END = re.compile(r"[.,](?=\s|$)|[;()\[\]]")
 
 
 def _clause_end(text: str, at: int, *, over_commas: bool) -> int:
