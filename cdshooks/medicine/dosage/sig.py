@@ -6,6 +6,7 @@ about the dose, the frequency and what else was said. Nothing is guessed: a numb
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -312,7 +313,7 @@ def _unclear(schedule: Schedule, words: DoseWords) -> str:
 
 
 _TO = re.compile(r"\bto\b", re.IGNORECASE)
-_CLAUSE_END = re.compile(r"[.,](?=\s|$)|[;\n()\[\]]")
+_CLAUSE_END = re.compile(r"[.,](?=\s|$)|[;()\[\]]")
 
 
 def _clause_end(text: str, at: int, *, over_commas: bool) -> int:
@@ -333,6 +334,7 @@ def _without_remarks(text: str, words: DoseWords) -> tuple[str, tuple[str, ...]]
     known = words.remarks
     kinds = (known.conditional, known.change_from, known.other_dose, known.aside)
     found = sorted((match for kind in kinds for match in kind.finditer(text)), key=lambda match: match.start())
+    begins = [match.start() for match in found if match.re is not known.aside]
     others: list[str] = []
     kept, at = "", 0
     for match in found:
@@ -342,6 +344,9 @@ def _without_remarks(text: str, words: DoseWords) -> tuple[str, tuple[str, ...]]
         end = _clause_end(text, start, over_commas=kind is known.conditional)
         if kind is known.change_from and (now := _TO.search(text, start, end)):
             end = now.start()
+        if kind is known.aside:
+            following = bisect_left(begins, start)
+            end = min(end, begins[following]) if following < len(begins) else end
         if kind is known.aside and amounts_in(text[start:end], words):  # "first dose 900 mg": no remark
             kept += text[at:end]
         else:
