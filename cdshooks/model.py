@@ -420,6 +420,7 @@ class Regimen:
     doses: int | None = None  # how many it is for; None where it does not say
     at: tuple[int, ...] = (0,)  # places of the dosage instructions that give it
     each: Decimal | None = None  # mg in one of what is counted, where that had to be known
+    beside: tuple[Decimal, Decimal] | None = None  # of a dose per kg the mg that the order states as well
 
 
 @dataclass(frozen=True, slots=True)

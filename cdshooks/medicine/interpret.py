@@ -21,6 +21,7 @@ from cdshooks.medicine.orders import (
     starts_on,
     texts_of,
     treats_cmv,
+    weighed,
 )
 from cdshooks.medicine.phase import phase_assumed
 from cdshooks.medicine.results import ELSEWHERE, UNCODED, WITHDRAWN, AnalyteResults, TestResults
@@ -136,7 +137,7 @@ def interpret(chart: Chart, knowledge: Knowledge, today: date, zone: tzinfo, *, 
         born=born,
         born_by=_born_by(chart.patient, born, today),
         sex=sex,
-        orders=tuple(_with_intent(order, assumed) for order in judged),
+        orders=tuple(weighed(_with_intent(order, assumed), results, knowledge) for order in judged),
         results=results,
         words=words,
         problems=problems,

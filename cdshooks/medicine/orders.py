@@ -4,7 +4,7 @@ Honest by construction: what cannot be read with certainty is an `Unread` with a
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import date, timedelta, tzinfo
 from decimal import Decimal
@@ -12,12 +12,12 @@ from functools import lru_cache
 
 from cdshooks.medicine.codes import Codes
 from cdshooks.medicine.dates import day_of
-from cdshooks.medicine.dosage import read_regimen, with_ingredient
+from cdshooks.medicine.dosage import at_weight, read_regimen, with_ingredient
 from cdshooks.medicine.kidney import DIALYSIS_KINDS
 from cdshooks.medicine.knowledge import Knowledge, Routes
 from cdshooks.medicine.phase import indication_said, phase_said, says
 from cdshooks.medicine.rules.advice import NotForCmvRule
-from cdshooks.model import ChartOrder, Concept, Intent, Order, Phase, Product, Regimen, Timing, Unread
+from cdshooks.model import ChartOrder, Concept, Intent, Lab, Order, Phase, Product, Regimen, Results, Timing, Unread
 
 FINISHED = frozenset({"stopped", "completed", "ended"})
 ON_HOLD = "on-hold"
@@ -57,6 +57,16 @@ def read_order(chart: ChartOrder, knowledge: Knowledge, zone: tzinfo, *, draft: 
         ends=ends_on(chart, zone),
         finished=chart.status in FINISHED or chart.status == ON_HOLD,
     )
+
+
+def weighed(order: Order, results: Mapping[str, Results], knowledge: Knowledge) -> Order:
+    """The order; unread where it gives a dose per kg and one in mg that are two doses at the patient's weight."""
+    regimen = order.regimen
+    if not isinstance(regimen, Regimen) or regimen.beside is None:
+        return order
+    weight = results["weight"].newest()
+    read = at_weight(regimen, weight.value, knowledge.judgement.strong) if isinstance(weight, Lab) else regimen
+    return order if read is regimen else replace(order, regimen=read, label=_label(order.product, read, knowledge))
 
 
 def product_of(chart: ChartOrder, knowledge: Knowledge) -> Product | None:

@@ -22,7 +22,7 @@ from cdshooks.medicine.dosage.rewording import beside as beside
 from cdshooks.medicine.dosage.rewording import reworded as reworded
 from cdshooks.medicine.dosage.sig import Amount, Sig, amounts_in, read_sig, read_steps, volumes_in
 from cdshooks.medicine.dosage.timing import Often, read_timing
-from cdshooks.medicine.dosage.wording import often_wording, plain, quote
+from cdshooks.medicine.dosage.wording import often_wording, plain, quote, span
 from cdshooks.medicine.dosage.wording import regimen_wording as regimen_wording
 from cdshooks.medicine.dosage.words import DoseWords, Unit
 from cdshooks.medicine.dosage.words import load_dose_words as load_dose_words
@@ -241,7 +241,21 @@ def _put(dose: Dose, often: Often, notes: tuple[str, ...], sure: bool) -> Regime
     regimen = Regimen(
         dose.low, dose.high, dose.unit, per_day, per_day_high, often.after_dialysis, often.as_needed, "", notes, sure
     )
-    return _worded(replace(regimen, counted_in=dose.counted_in, each=dose.each))
+    return _worded(replace(regimen, counted_in=dose.counted_in, each=dose.each, beside=dose.beside))
+
+
+def at_weight(regimen: Regimen, weight_kg: Decimal, within: Decimal) -> Regimen | Unread:
+    """A dose per kg held against the mg stated beside it: two doses where these are apart by more than a share."""
+    if regimen.beside is None:
+        return regimen
+    low, high = (amount / weight_kg for amount in regimen.beside)
+    if max(abs(low / regimen.low - 1), abs(high / regimen.high - 1)) <= within:
+        return regimen
+    alone = replace(regimen, beside=None)
+    other = _worded(replace(alone, low=regimen.beside[0], high=regimen.beside[1], unit="mg", counted_in="mg"))
+    per_kg = span(*(each.quantize(Decimal("0.1")) for each in (low, high)))
+    why = f"{regimen.wording} and {other.wording}, which is {per_kg} mg/kg at {plain(weight_kg)} kg"
+    return Unread(f"two doses are given: {why}", either=(alone, other))
 
 
 def _worded(regimen: Regimen) -> Regimen:

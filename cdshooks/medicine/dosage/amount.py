@@ -27,6 +27,7 @@ class Dose:
     assumed: bool = False
     counted_in: str = ""  # mg, mg/kg, mL, tablet, vial: what was converted
     each: Decimal | None = None  # mg in one of them
+    beside: tuple[Decimal, Decimal] | None = None  # of a dose per kg the mg that are stated as well
 
     @property
     def wording(self) -> str:
@@ -150,7 +151,7 @@ def in_mg(amount: Amount, kind: str, product: Product, words: DoseWords) -> Dose
 
 
 def one_dose(doses: Sequence[Dose], often: Often | None, product: Product, words: DoseWords) -> Dose | Unread:
-    """The dose of one administration, on which all statements agree; mg and mg/kg cannot be compared."""
+    """The dose of one administration, on which all statements agree; mg and mg/kg need a weight to be compared."""
     if product.form in words.diluted_forms and not all(dose.volume for dose in doses):
         doses = [dose for dose in doses if not dose.volume]
     each: list[Dose] = []
@@ -173,5 +174,9 @@ def one_dose(doses: Sequence[Dose], often: Often | None, product: Product, words
     chosen = each[0]
     first = next(dose for dose in doses if (dose.kind, dose.unit) == (chosen.kind, chosen.unit))
     chosen = replace(chosen, counted_in=first.counted_in, each=first.each)  # of those that agree, the first one
-    also = [other for other in each if other.unit != chosen.unit]
-    return replace(chosen, how=chosen.how + (f"; also given as {also[0].wording}, not compared" if also else ""))
+    also = next((other for other in each if other.unit != chosen.unit), None)
+    if also is None:
+        return chosen
+    weighed = (chosen.unit, also.unit) == ("mg/kg", "mg")
+    how = f"{chosen.how}; also given as {also.wording}{'' if weighed else ', not compared'}"
+    return replace(chosen, how=how, beside=(also.low, also.high) if weighed else None)
