@@ -454,7 +454,19 @@ def predict_other(case: Other) -> Prediction:
         cards[topic] = frozenset({max(before, indicator, key=_RANK.index)})
     if due.verdict[1] != "critical" and _beyond_everything(case):
         cards["dose"] = frozenset({"critical"})
-    return Prediction(cards, named, offered, topics=topics)
+    return Prediction(cards, named, offered, topics=topics, can_be_mended=_can_be_mended(case))
+
+
+def _can_be_mended(case: Other) -> bool:
+    """Cidofovir here goes without probenecid and saline, which can be ordered; a limit of a start is no such thing.
+
+    These are creatinine above 1.5 mg/dL and a clearance of 55 mL/min or less; once the therapy runs they are over.
+    """
+    if case.drug != "cidofovir":
+        return False
+    clearance = _clearance(case)
+    beyond = (case.creatinine is not None and case.creatinine > Fraction(3, 2)) or (clearance or 100) <= 55
+    return case.given > 0 or not beyond
 
 
 _MOST = {  # a week, by any source for anybody

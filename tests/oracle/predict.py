@@ -24,6 +24,7 @@ class Prediction:
     named: frozenset[Regimen] = frozenset()
     offered: tuple[frozenset[Regimen], ...] = ()
     removes: bool = False
+    can_be_mended: bool = False  # what speaks for removal is only something absent that may still be ordered
     clearance: Fraction | None = None
     topics: tuple[str, ...] = TOPICS  # those that are compared: others are no business of this opinion
 

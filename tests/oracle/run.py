@@ -141,7 +141,8 @@ def kinds(expected: Prediction, cards: list[Json], case: Case | Other) -> Iterat
     """What is different between a prediction and the cards of an answer, in words."""
     met = {card["source"]["topic"]["code"]: card for card in cards}
     removes = any(action["type"] == "delete" for action in actions(cards))
-    if removes and any(card["indicator"] == "critical" for card in cards):  # an order to be removed gets no dose
+    critical = any(card["indicator"] == "critical" for card in cards)
+    if removes and critical and not expected.can_be_mended:  # an order to be removed gets no dose
         unadvised = {topic: grades for topic, grades in expected.cards.items() if topic != "doseAdvice"}
         expected = replace(expected, cards=unadvised, offered=())
     for topic in expected.topics:
