@@ -235,6 +235,9 @@ def _result(identifier: str, code: str, value: float, unit: str) -> Json:
     }
 
 
+SINGLE_DOSE_COUNTS = {"renal-dose/foscarnet"}  # a larger dose less often is no exchange there
+
+
 def verdict(ordered: Dose, column: Sequence[Dose]) -> tuple[str, Dose]:
     """(indicator, "" when right; the regimen that judges) of a dose against a column of a row.
 
@@ -252,10 +255,17 @@ def verdict(ordered: Dose, column: Sequence[Dose]) -> tuple[str, Dose]:
     return "critical" if _share(ordered, judges) >= Fraction(125, 100) else "warning", judges
 
 
-def offered(ordered: Dose, judges: Dose, column: Sequence[Dose]) -> list[Dose]:
+def at_once(ordered: Dose, row: Row) -> str:
+    """The indicator by the single dose alone, against the largest of the row; "" where it is not above that."""
+    share = ordered[0] / max(row.treatment + row.stable)[0]
+    return "critical" if share >= Fraction(125, 100) else "warning" if share > Fraction(11, 10) else ""
+
+
+def offered(ordered: Dose, judges: Dose, column: Sequence[Dose], *, too_much: bool) -> list[Dose]:
     """What is proposed: the regimen that judges; for too much, first of all the smallest in its interval."""
     smallest = min(dose for dose in column if dose[2] == judges[2])
-    return list(dict.fromkeys([smallest, judges])) if _share(ordered, judges) > Fraction(11, 10) else [judges]
+    too_much = too_much or _share(ordered, judges) > Fraction(11, 10)
+    return list(dict.fromkeys([smallest, judges])) if too_much else [judges]
 
 
 def _share(ordered: Dose, expected: Dose) -> Fraction:
@@ -301,6 +311,9 @@ def test_edge(
         assert [card["summary"] for card in cards(dose)] == []
     for dose in beyond:
         indicator, judges = verdict(dose, expected)
+        single = at_once(dose, holds) if name in SINGLE_DOSE_COUNTS else ""
+        if single:
+            indicator, judges = "critical" if "critical" in (indicator, single) else "warning", max(expected)
         if table.starts_with_treatment and phase == "prophylaxis" and dose in holds.treatment:
             indicator = ""
         if not indicator:
@@ -308,7 +321,9 @@ def test_edge(
             continue
         (card,) = cards(dose)
         assert (topic(card), card["indicator"]) == ("renalDose", indicator)
-        assert [read_proposal(resource) for resource in proposals(card)] == offered(dose, judges, expected)
+        assert [read_proposal(resource) for resource in proposals(card)] == offered(
+            dose, judges, expected, too_much=bool(single)
+        )
         assert shown(value, table) in card["summary"]
 
 
