@@ -88,7 +88,7 @@ def test_random_orders_of_the_other_drugs_meet_every_verdict() -> None:
         for indicator in indicators
     }
     wanted = {(name, "dose", indicator) for name in LABELS for indicator in ("info", "warning")}
-    wanted |= {(name, "doseAdvice", "info") for name in LABELS}
+    wanted |= {(name, "doseAdvice", "info") for name in LABELS if name != "foscarnet"}  # nothing settles it in children
     wanted |= {(name, "dose", "critical") for name in LABELS if name != "ganciclovir"}  # off label: a warning at most
     wanted |= {("maribavir", "interaction", "critical"), ("letermovir", "administration", "warning")}
     wanted |= {("maribavir", "dataQuality", "warning")} | {

@@ -262,6 +262,11 @@ def _lost_inputs(request: Json, scenario: Scenario) -> Iterator[tuple[str, Json]
     if scenario.name.startswith(("Aciclovir", "Valaciclovir", "Famciclovir")):
         return  # only its own words make such an order one about CMV
     for part in ("reasonCode", "note", "dosageInstruction"):
+        if (
+            part == "reasonCode"
+            and scenario.name == "Foscarnet for CMV in a code alone beside a note on herpes simplex"
+        ):
+            continue  # without its reason the order's own words say herpes simplex, and the dose is right for that
         if part == "note" and any(word in str(request["context"]) for word in ("herpes", "Failed ganciclovir")):
             continue  # the note says against what the order is, or what failed: without it, it is another order
         body = deepcopy(request)

@@ -449,6 +449,8 @@ def predict_other(case: Other) -> Prediction:
             named = frozenset(due.regimens) if indicator not in ("", "info") else frozenset()
             if suggests and due.topic != "dose" and _is_slip(case, due.regimens[0]):
                 cards["dose"] = frozenset({indicator})
+    if due.smaller and due.smaller not in due.regimens:
+        offered = ()  # two doses on which sources disagree: neither is filled in
     if topic and indicator:
         before = next(iter(cards.get(topic, frozenset({""}))))
         cards[topic] = frozenset({max(before, indicator, key=_RANK.index)})
@@ -464,8 +466,9 @@ def _can_be_mended(case: Other) -> bool:
     """
     if case.drug != "cidofovir":
         return False
-    clearance = _clearance(case)
-    beyond = (case.creatinine is not None and case.creatinine > Fraction(3, 2)) or (clearance or 100) <= 55
+    newest = case.before if case.creatinine is None else case.creatinine
+    clearance = _clearance(replace(case, creatinine=newest))
+    beyond = (newest is not None and newest > Fraction(3, 2)) or (clearance or 100) <= 55
     return case.given > 0 or not beyond
 
 
