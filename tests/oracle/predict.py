@@ -191,9 +191,12 @@ def _by_weights(case: Case, drug: Drug, kidneys: Kidneys) -> Prediction:
     """By actual weight; where adjusted weight lands in another row, an order right by either is information."""
     actual = drug.answer(kidneys, case.form)
     found = _dose(case, drug, actual)
-    if (below := _row_below(case, drug, kidneys)) and _is_wrong(found) and not _is_wrong(_dose(case, drug, below)):
+    if (below := _row_below(case, drug, kidneys)) and not _is_wrong(_dose(case, drug, below)):
         both = {r for answer in (actual, below) for column in _columns(case, drug, answer) for r in column}
-        return Prediction({"renalDose": frozenset({"info"})}, frozenset(both))
+        if _is_wrong(found):
+            return Prediction({"renalDose": frozenset({"info"})}, frozenset(both))
+        if any("warning" in indicators for indicators in found.cards.values()):  # whether it is wrong is open
+            return Prediction({"renalDose": frozenset({"", "info"})})
     lighter = _adjusted_weight(case, drug)
     if lighter is None or case.dose is None:
         return found
