@@ -60,7 +60,6 @@ def contradiction(
     doubted: Sequence[Lab | Said], facts: Facts, knowledge: Knowledge, otherwise: Sequence[Finding]
 ) -> Finding:
     """Results of one moment that say different things. `otherwise` is what only the more favourable reading finds."""
-    only = facts.orders[0] if len(facts.orders) == 1 else None
     lines, inputs, requests = [], [], []
     for one in doubted:
         name, order = _test_of(one, knowledge)
@@ -73,15 +72,14 @@ def contradiction(
             f" Judged with {_as_sent(one)}, to be on the safe side."
         )
         inputs += [Input(name, _as_sent(each), "", each.on.isoformat(), each.ref) for each in every]
-        requests += [order] if order and only else []
+        requests += [order] if order and len(facts.orders) == 1 else []
     first = doubted[0]
     values = " and ".join(_as_sent(each) for each in (first, *first.rivals[:1]))
-    found = _finding(
+    found = _of_call(
+        facts,
         knowledge,
-        only.chart if only else None,
-        only.product.drug if only else "",
         Indicator.WARNING,
-        f"{only.label if only else 'CMV therapy'}: {_test_of(first, knowledge)[0]} {values} contradict each other",
+        f"{_test_of(first, knowledge)[0]} {values} contradict each other",
         *lines,
         *(
             f"With the other reading ({finding.indicator.name.lower()}): {finding.summary}."
@@ -127,15 +125,13 @@ def preliminary(
     shown = [one for one in used if _PRELIMINARY in one.remark and not (one.ref and one.ref in said)]
     if not shown:
         return
-    only = facts.orders[0] if len(facts.orders) == 1 else None
     names = [_test_of(one, knowledge)[0] for one in shown]
     more = f" and {len(shown) - 1} more" if len(shown) > 1 else ""
-    found = _finding(
+    found = _of_call(
+        facts,
         knowledge,
-        only.chart if only else None,
-        only.product.drug if only else "",
         Indicator.INFO,
-        f"{only.label if only else 'CMV therapy'}: {names[0]} {_as_sent(shown[0])}{more} preliminary",
+        f"{names[0]} {_as_sent(shown[0])}{more} preliminary",
         *(
             f"{_upper(name)} {_as_sent(one)} of {one.on.isoformat()} is {_PRELIMINARY}: the final result may differ."
             for name, one in zip(names, shown, strict=True)
@@ -181,21 +177,23 @@ def _finding(
     )
 
 
+def _of_call(
+    facts: Facts, knowledge: Knowledge, indicator: Indicator, what: str, *because: str, rules: tuple[str, ...] = ()
+) -> Finding:
+    """What is not about one order: on the order all the same when there is just one."""
+    only = facts.orders[0] if len(facts.orders) == 1 else None
+    chart, drug, label = (only.chart, only.product.drug, only.label) if only else (None, "", "CMV therapy")
+    return _finding(knowledge, chart, drug, indicator, f"{label}: {what}", *because, rules=rules)
+
+
 def _of_others(facts: Facts, knowledge: Knowledge) -> Iterator[Finding]:
     """Data of another patient in the call: never used, always visible. On the order when there is just one."""
     strange = [entry for entry in facts.unused if entry.kind == "other patient"]
     if not strange or not facts.orders:
         return
-    only = facts.orders[0] if len(facts.orders) == 1 else None
-    yield _finding(
-        knowledge,
-        only.chart if only else None,
-        only.product.drug if only else "",
-        Indicator.WARNING,
-        f"{only.label if only else 'CMV therapy'}: data of another patient was sent and not used",
-        *(entry.said for entry in strange),
-        rules=("data/patient",),
-    )
+    what = "data of another patient was sent and not used"
+    said = (entry.said for entry in strange)
+    yield _of_call(facts, knowledge, Indicator.WARNING, what, *said, rules=("data/patient",))
 
 
 def check(case: Case) -> Iterator[Finding]:
