@@ -248,6 +248,8 @@ def free_port() -> int:
 @contextmanager
 def start(port: int, *options: str, env: Mapping[str, str] | None = None) -> "Iterator[subprocess.Popen[str]]":
     """The demonstration in a process that ends with the block at the latest: a test that fails must not wait for it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # tests run in the background: a child would ignore it too
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     command = [sys.executable, "-m", "cdshooks.cli", "demo", "--port", str(port), *options]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env, start_new_session=True) as process:
