@@ -17,6 +17,7 @@ from cdshooks.medicine.rules.entries import Cite, Measure
 from cdshooks.medicine.rules.renal_dose import Band, RenalDoseRule, TableRegimen
 from cdshooks.medicine.rules.safety import ByRoute, SafetyRule
 from cdshooks.model import (
+    SUMMARY_LIMIT,
     Facts,
     Finding,
     Indicator,
@@ -210,10 +211,9 @@ class Case:
 
 def in_one_line(label: str, *endings: str) -> str:
     """The name of an order with the first of these endings that leaves it short enough for a summary, else the last."""
-    return next((f"{label}{ending}" for ending in endings if len(label + ending) < _SUMMARY), f"{label}{endings[-1]}")
-
-
-_SUMMARY = 140  # characters; a summary has fewer
+    return next(
+        (f"{label}{ending}" for ending in endings if len(label + ending) <= SUMMARY_LIMIT), f"{label}{endings[-1]}"
+    )
 
 
 def cases(facts: Facts, knowledge: Knowledge) -> Iterator[Case]:

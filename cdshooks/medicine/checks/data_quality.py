@@ -10,6 +10,7 @@ from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.orders import short
 from cdshooks.medicine.rules.entries import Cite
 from cdshooks.model import (
+    SUMMARY_LIMIT,
     ChartOrder,
     Facts,
     Finding,
@@ -25,7 +26,6 @@ from cdshooks.model import (
     Why,
 )
 
-_SUMMARY = 139  # characters
 _UNSEEN = (Why.NOT_SENT, Why.FETCH_FAILED, Why.UNUSABLE)
 _BESIDE = ("withdrawn", "future", "excluded")
 _CALCULATED_FROM = ("creatinine", "weight", "height", "albumin", "upcr")
@@ -105,7 +105,7 @@ def depending(finding: Finding, doubted: Sequence[Lab | Said], knowledge: Knowle
     summary = f"{finding.summary}; {' and '.join(names)} in doubt"
     return replace(
         finding,
-        summary=summary if len(summary) <= _SUMMARY else finding.summary,
+        summary=summary if len(summary) <= SUMMARY_LIMIT else finding.summary,
         because=(line, *finding.because),
         proposals=(),
         withdraw="",
