@@ -155,7 +155,8 @@ def likely_slip(
     """
     dose, unit = c.expected.dose
     pounds = judgement.pounds_per_kg
-    given = dose * (c.high if c.too_much else c.low)  # in the unit of the table, when the interval is the same
+    given, per_day = (c.high, ordered.per_day_high or ordered.per_day) if c.too_much else (c.low, ordered.per_day)
+    given *= dose if per_day is None else dose * c.expected.per_day / per_day  # the single dose, in the table's unit
 
     def about(value: Decimal, wanted: Decimal, near: Decimal = judgement.tolerance) -> bool:
         return abs(value / wanted - 1) <= near
