@@ -250,9 +250,10 @@ def _lower_band(table: RenalDoseRule, kidney: Kidney, facts: Facts, knowledge: K
         return None
     clearance = kidney.clearance.rounded
     band, weight = table.band(clearance), facts.newest("weight")
-    margin = Decimal(knowledge.kidney.doubtful.margin_ml_min)
+    limit = knowledge.kidney.doubtful
+    margin = Decimal(limit.margin_ml_min)
     if table.per_kg:
-        margin = margin / weight.value if isinstance(weight, Lab) else Decimal(0)
+        margin = margin / weight.value if isinstance(weight, Lab) else limit.margin_ml_min_kg
     return table.band(band.at_least - table.step) if band.at_least and clearance - band.at_least <= margin else None
 
 

@@ -17,6 +17,7 @@ class Comparison:
     ordered dose as a share of it.
     """
 
+    ordered: Regimen  # in the unit of `expected`
     expected: TableRegimen
     phase: Phase
     low: Decimal
@@ -42,6 +43,11 @@ class Comparison:
     def too_much_at_once(self) -> bool:
         """Is it the single dose that is too much?"""
         return self.at_once > 1 + self.tolerance
+
+    @property
+    def tenfold(self) -> bool:
+        """Ten times what is expected or more, within the tolerance?"""
+        return self.excess >= _TENFOLD * (1 - self.tolerance)
 
     @property
     def too_little(self) -> bool:
@@ -103,7 +109,7 @@ def compare(
         high *= most / expected.per_day
         differs = max(most / expected.per_day, expected.per_day / ordered.per_day) > 1 + tolerance
     at_once = ordered.high / largest if largest else Decimal(0)
-    return Comparison(expected, phase, low, high, differs, tolerance, largest=largest, at_once=at_once)
+    return Comparison(ordered, expected, phase, low, high, differs, tolerance, largest=largest, at_once=at_once)
 
 
 def nearest(comparisons: Sequence[Comparison]) -> Comparison:
@@ -155,8 +161,7 @@ def likely_slip(
     """
     dose, unit = c.expected.dose
     pounds = judgement.pounds_per_kg
-    given, per_day = (c.high, ordered.per_day_high or ordered.per_day) if c.too_much else (c.low, ordered.per_day)
-    given *= dose if per_day is None else dose * c.expected.per_day / per_day  # the single dose, in the table's unit
+    given = c.ordered.high if c.too_much else c.ordered.low
 
     def about(value: Decimal, wanted: Decimal, near: Decimal = judgement.tolerance) -> bool:
         return abs(value / wanted - 1) <= near
@@ -170,7 +175,7 @@ def likely_slip(
     for power, factor in _POWERS:
         if about(c.excess, factor) or about(c.low, 1 / factor):
             times = f"{power} times" if c.excess > 1 else f"a {power.removeprefix('a ')}th of"
-            check = "check the decimal point" if factor <= TENFOLD else "check decimal point and unit"
+            check = "check the decimal point" if factor <= _TENFOLD else "check decimal point and unit"
             return Slip(
                 f" is {times} what is expected, {check}", f"The amount is off by a factor of {power}: {check}.", sure
             )
@@ -184,5 +189,5 @@ def likely_slip(
     return None
 
 
-TENFOLD = Decimal(10)
-_POWERS = (("ten", TENFOLD), ("a hundred", Decimal(100)), ("a thousand", Decimal(1000)))
+_TENFOLD = Decimal(10)
+_POWERS = (("ten", _TENFOLD), ("a hundred", Decimal(100)), ("a thousand", Decimal(1000)))

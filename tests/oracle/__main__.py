@@ -24,6 +24,7 @@ def main(cases: int, seed: int | None) -> None:
     console.print(f"seed {seed}")
     started = time.perf_counter()
     found: list[Difference] = []
+    told = 0
     total = cases + sum(1 for _ in every_edge())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
@@ -31,6 +32,9 @@ def main(cases: int, seed: int | None) -> None:
         for done, differences in in_parallel(cases, seed):
             found += differences
             progress.update(task, advance=done, description=f"orders, {len(found)} differences")
+            if not console.is_terminal and (tenths := int(progress.tasks[task].percentage // 10)) > told:
+                told = tenths
+                console.print(f"{told * 10} %, {len(found)} differences, {time.perf_counter() - started:.0f} s")
     took = time.perf_counter() - started
     at_edges = f"{total - cases:,} at the edges, {cases:,} random"
     console.print(f"{total:,} orders ({at_edges}) in {took:.1f} s, {total / took:,.0f} a second, seed {seed}")

@@ -66,7 +66,7 @@ class Drug:
     answer: Label
     columns: tuple[tuple[Regimen, ...], ...]  # every regimen, for making orders near to right
     limits: tuple[Fraction, ...]  # the exact clearance at which each row of the table ends
-    edges: tuple[Fraction, ...]  # the same as printed
+    edges: tuple[Fraction, ...]  # the least rounded clearance of each row
     unit: str
     per_kg: bool  # clearance per kg of body weight
     by_vein: bool

@@ -576,7 +576,8 @@ def _judged(case: Other, due: Due) -> tuple[str, bool]:
     if due.grave and _sure_share(case, expected) <= Fraction(3, 4):
         indicator = "critical"
     by_sure = bool(due.sure) and all((_share(case, regimen) or 0) >= Fraction(5, 4) for regimen in due.sure)
-    if not (far and (by_sure or (_is_slip(case, expected) and _sure_share(case, expected) > 1))):
+    slip = _is_slip(case, expected) and _sure_share(case, expected) > 1
+    if not (far and (by_sure or slip or _sure_share(case, expected) >= 9)):
         indicator = min(indicator, due.most, key=_RANK.index)
     if due.assumed:
         indicator = "critical" if _sure_share(case, expected) >= 9 else "warning"

@@ -53,7 +53,8 @@ def predict(case: Case) -> Prediction:
     else:
         kidneys = _kidneys(case, drug, case.weight)
         found = _by_weights(case, drug, kidneys)
-        found = replace(found, cards=found.cards | {"renalFunction": _kidney_function(case, drug, kidneys)})
+        trust = frozenset({_kidney_function(case, drug, kidneys)})
+        found = replace(found, cards=found.cards | {"renalFunction": trust})
     if not {"dose", "contraindication"} & found.cards.keys() and _beyond_everything(case, drug):
         found = replace(found, cards=found.cards | {"dose": frozenset({"critical"})})
     unused = {"dataQuality": frozenset({"warning"}) if _cannot_be(case) else _unusable(case)}
@@ -148,7 +149,7 @@ def _moves(case: Case) -> str:
     return ""
 
 
-def _kidney_function(case: Case, drug: Drug, kidneys: Kidneys) -> frozenset[str]:
+def _kidney_function(case: Case, drug: Drug, kidneys: Kidneys) -> str:
     """The indicator of the renalFunction card: moving, old, an old weight, or doubtful."""
     sure = {"rising": "warning", "falling": "info"}.get(_moves(case), "")
     stable = case.phase in ("maintenance", "prophylaxis")
@@ -158,25 +159,18 @@ def _kidney_function(case: Case, drug: Drug, kidneys: Kidneys) -> frozenset[str]
         sure = _worse(sure, "info" if days <= 2 * limit else "warning")
     if case.weight is not None and case.weight_days > 365:
         sure = _worse(sure, "info")
-    doubts = _near_above_an_edge(case, drug, kidneys) if case.albumin is not None and case.albumin < 3 else {False}
-    return frozenset(_worse(sure, "info") if doubt else sure for doubt in doubts)
+    low_albumin = case.albumin is not None and case.albumin < 3
+    return _worse(sure, "info") if low_albumin and _near_above_an_edge(case, drug, kidneys) else sure
 
 
-def _near_above_an_edge(case: Case, drug: Drug, kidneys: Kidneys) -> set[bool]:
-    """Is the rounded clearance at most 15 mL/min above the edge of its row? Per kg by the weight, if there is one.
-
-    The label prints "above 1.4": whether that edge is 1.40 or 1.41 is open, so both may do.
-    """
+def _near_above_an_edge(case: Case, drug: Drug, kidneys: Kidneys) -> bool:
+    """Is the rounded clearance at most 15 mL/min above the least of its row? Per kg by the weight, or that of 75 kg."""
     place = kidneys.place(drug.limits)
     if place == len(drug.limits):
-        return {False}
+        return False
     grain = Fraction(1, 100) if drug.per_kg else Fraction(1)
     above = (kidneys.at_one / kidneys.creatinine / grain + Fraction(1, 2)) // 1 * grain - drug.edges[place]
-    if not drug.per_kg:
-        return {above <= 15}
-    if case.weight is None:
-        return {True, False} if above <= grain else {False}
-    return {(above + open_) * case.weight <= 15 for open_ in (Fraction(0), grain)}
+    return above * (1 if not drug.per_kg else 75 if case.weight is None else case.weight) <= 15
 
 
 def _worse(one: str, other: str) -> str:
@@ -215,7 +209,7 @@ def _row_below(case: Case, drug: Drug, kidneys: Kidneys) -> Answer | None:
     """At low albumin the clearance reads too high: near above the edge of its row an order may follow the next one."""
     if case.dose is None or case.albumin is None or case.albumin >= 3:
         return None
-    if True not in _near_above_an_edge(case, drug, kidneys):
+    if not _near_above_an_edge(case, drug, kidneys):
         return None
     edge = drug.limits[kidneys.place(drug.limits)]
     below = drug.answer(Kidneys(edge - Fraction(1, 10**6), Fraction(1), ""), case.form)

@@ -20,7 +20,6 @@ from cdshooks.medicine.case import (
     medicines_gap,
 )
 from cdshooks.medicine.compare import (
-    TENFOLD,
     Comparison,
     Slip,
     compare,
@@ -400,8 +399,7 @@ def _judged(case: Case, dose: DoseCase, ordered: Regimen) -> Iterator[Finding]:
         return  # right in the other case: that card shows both
     # where the order may be read in another way, only what is grave in both is critical, or what no reading explains
     readings = [nearest(found) for row in dose.readings if (found := _comparisons(case, row.regimens, ordered))]
-    tenfold = judging.excess >= TENFOLD * (1 - judging.tolerance)
-    sure = bool(readings) or not dose.assumed or tenfold
+    sure = bool(readings) or not dose.assumed or judging.tenfold
     strong = sure and all(_is_grave(case, dose, comparison) for comparison in (judging, *readings))
     slip = _slip(dose, ordered, judging, case)
     cap = Indicator.CRITICAL if strong and _beyond_doubt(case, dose, ordered, judging) else _CAP[dose.row.at_most]
@@ -438,10 +436,10 @@ def _slip(dose: DoseCase, ordered: Regimen, c: Comparison, case: Case) -> Slip |
 
 
 def _beyond_doubt(case: Case, dose: DoseCase, ordered: Regimen, judging: Comparison) -> bool:
-    """Is it far too much by every other figure that is known as well, or by a slip of the decimal point?"""
+    """Is it far too much by every other figure that is known as well, tenfold, or by a slip of the decimal point?"""
     others = [_comparisons(case, each.regimens, ordered) for each in dose.known]
     known = bool(others) and all(others) and all(_far(case, c) for comparisons in others for c in comparisons)
-    return known or _ten_times(case, dose, judging)
+    return known or judging.tenfold or _ten_times(case, dose, judging)
 
 
 def _ten_times(case: Case, dose: DoseCase, c: Comparison) -> bool:

@@ -90,6 +90,7 @@ class Doubtful(Entry):
     upcr_at_least_mg_g: Decimal
     albumin_days: int
     margin_ml_min: int
+    margin_ml_min_kg: Decimal  # where a clearance per kg has no weight beside it
     cite: Cite
 
 
