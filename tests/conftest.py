@@ -12,7 +12,7 @@ import pg_server
 import pytest
 from flask.testing import FlaskClient
 from hypothesis import settings
-from scenario import Json
+from scenario import Json, Scenario, render
 
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.knowledge_files import load_knowledge
@@ -26,6 +26,7 @@ settings.register_profile("busy", deadline=None)  # a busy machine is no defect
 settings.load_profile("busy")
 
 Judge = Callable[[Json, date], Answer]
+CardsOf = Callable[[Scenario], list[Json]]
 ClientOn = Callable[[date], FlaskClient]
 
 
@@ -49,6 +50,19 @@ def judge(knowledge: Knowledge) -> Judge:
         return answer
 
     return judged
+
+
+@pytest.fixture(scope="session")
+def cards_of(judge: Judge) -> CardsOf:
+    """The cards of a scenario straight through the pipeline, judged once for all tests of a process."""
+    kept: dict[str, list[Json]] = {}
+
+    def cards(scenario: Scenario) -> list[Json]:
+        if scenario.name not in kept:
+            kept[scenario.name] = judge(render(scenario), scenario.today).cards
+        return kept[scenario.name]
+
+    return cards
 
 
 @pytest.fixture(scope="session")

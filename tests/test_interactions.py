@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
-from conftest import Judge
-from scenario import Json, bundle, load_scenarios, render, topic, words_of
+from conftest import CardsOf, Judge
+from scenario import Json, bundle, load_scenarios, topic, words_of
 
 from cdshooks.medicine.knowledge import Knowledge
 from cdshooks.medicine.knowledge_files import load_knowledge
@@ -83,9 +83,9 @@ def test_each_drug_of_each_row_is_found_by_its_name(judge: Judge, ours: str, pai
         assert [card["indicator"] for card in found] == [pair.severity]
 
 
-def test_every_row_fires_in_a_scenario_of_its_own(judge: Judge) -> None:
+def test_every_row_fires_in_a_scenario_of_its_own(cards_of: CardsOf) -> None:
     """By its words: no row of a table is only there to be there."""
-    cards = [card for scenario in load_scenarios() for card in judge(render(scenario), scenario.today).cards]
+    cards = [card for scenario in load_scenarios() for card in cards_of(scenario)]
     said = "\n".join(words_of(card) for card in cards if topic(card) == "interaction")
     assert [pair.says for _, pair in ROWS if pair.says.casefold() not in said] == []
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from decimal import ROUND_HALF_UP, Decimal
 
 import pytest
-from conftest import ClientOn, Judge
+from conftest import CardsOf, ClientOn
 from fhir.resources import medicationrequest as r5
 from fhir.resources.R4B import medicationrequest as r4b
 from fhir.resources.STU3 import medicationrequest as stu3
@@ -34,33 +34,32 @@ VALIDATORS: dict[str, Callable[..., object]] = {
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: f"{s.file}: {s.name}")
-def test_cards(scenario: Scenario, judge: Judge, record_property: Callable[[str, object], None]) -> None:
+def test_cards(scenario: Scenario, cards_of: CardsOf, record_property: Callable[[str, object], None]) -> None:
     record_property("worst card", scenario.worst)
-    request = render(scenario)
-    cards = judge(request, scenario.today).cards
+    cards = cards_of(scenario)
     record_property("cards", len(cards))
     assert differences(scenario, cards) == []
-    assert breaches(cards, request) == []
+    assert breaches(cards, render(scenario)) == []
 
 
 @pytest.mark.parametrize(
     ("scenario", "release"), IN_RELEASES, ids=[f"{s.file}: {s.name} [{release}]" for s, release in IN_RELEASES]
 )
-def test_http(scenario: Scenario, release: str, judge: Judge, client_on: ClientOn) -> None:
+def test_http(scenario: Scenario, release: str, cards_of: CardsOf, client_on: ClientOn) -> None:
     request = render(scenario, release)
     client = client_on(scenario.today)
     response = client.post(f"/cds-services/{scenario.service}", json=request)
     assert response.status_code == 200
     cards = response.get_json()["cards"]
-    expected = judge(render(scenario), scenario.today).cards
-    assert same_over_releases(cards) == same_over_releases(expected)
+    assert same_over_releases(cards) == same_over_releases(cards_of(scenario))
     assert breaches(cards, request) == []
     assert shape_breaches(cards, request, release) == []
     for resource in (resource for card in cards for resource in proposals(card)):
         early = "doseQuantity" in resource["dosageInstruction"][0]
         if release != "DSTU2":  # fhir.resources has no DSTU2; a draft without a mark of STU3 is answered as R4
             VALIDATORS["R4" if release == "STU3" and not early else release](resource)
-    assert client.post(f"/cds-services/{scenario.service}", json=request).data == response.data
+    if release == scenario.releases[0]:  # the same call, the same answer
+        assert client.post(f"/cds-services/{scenario.service}", json=request).data == response.data
 
 
 def test_hand_calculations_add_up() -> None:
@@ -104,10 +103,10 @@ def test_well_treated_patients_are_left_in_peace() -> None:
     assert sum(scenario.worst == "silent" for scenario in well) > len(well) / 2
 
 
-def test_every_dose_rule_fires_and_stays_quiet(knowledge: Knowledge, judge: Judge) -> None:
+def test_every_dose_rule_fires_and_stays_quiet(knowledge: Knowledge, cards_of: CardsOf) -> None:
     fired, drugs_kept_quiet = set(), set()
     for scenario in SCENARIOS:
-        cards = judge(render(scenario), scenario.today).cards
+        cards = cards_of(scenario)
         fired |= {check for card in cards for check in card["extension"]["cmv-cds.finding"]["checks"]}
         if not cards:
             drugs_kept_quiet |= {str(order["order"]).split()[0] for order in scenario.orders}
@@ -120,10 +119,10 @@ def test_every_topic_met_has_a_scenario() -> None:
     assert {"renalDose", "doseAdvice", "renalFunction", "contraindication", "dataQuality"} <= expected
 
 
-def test_topics_are_static(judge: Judge) -> None:
+def test_topics_are_static(cards_of: CardsOf) -> None:
     """The same kind of advice has the same topic for every patient and drug."""
     displays: dict[str, set[str]] = {}
     for scenario in SCENARIOS:
-        for card in judge(render(scenario), scenario.today).cards:
+        for card in cards_of(scenario):
             displays.setdefault(topic(card), set()).add(card["source"]["topic"]["display"])
     assert all(len(names) == 1 for names in displays.values())

@@ -518,7 +518,7 @@ def _unsettled(case: Other, due: Due) -> str:
         if _right(case, (regimen,)):
             return "warning" if (full and due.reduced) or too_many else "info"
     if known and all(share >= Fraction(5, 4) for _, _, share in known):
-        if any(_is_slip(case, regimen) for regimen, _, _ in known):
+        if any(share >= 9 or _is_slip(case, regimen) for regimen, _, share in known):
             return "critical"
         return due.at_most if whole else "warning"
     if too_many:

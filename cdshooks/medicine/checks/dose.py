@@ -293,7 +293,7 @@ def _unsettled(case: Case, dose: DoseCase) -> Iterator[Finding]:
         summary = f": fits {same.known.by}; the sources do not settle this dose"
     elif every and all(_far(case, c) for c in every):
         grade = min(Indicator.CRITICAL, _CAP[row.at_most]) if whole else Indicator.WARNING
-        grade = Indicator.CRITICAL if any(_ten_times(case, dose, c) for c in every) else grade
+        grade = Indicator.CRITICAL if any(_ten_times(case, dose, regimen, c) for c in every) else grade
         by = {c: each.known.by for each, comparisons in found if each in shown for c in comparisons}
         largest = _largest([*by] or every)
         summary = f" is more than any source has: {largest.expected.regimen.wording} at most"
@@ -436,17 +436,16 @@ def _slip(dose: DoseCase, ordered: Regimen, c: Comparison, case: Case) -> Slip |
 
 
 def _beyond_doubt(case: Case, dose: DoseCase, ordered: Regimen, judging: Comparison) -> bool:
-    """Is it far too much by every other figure that is known as well, tenfold, or by a slip of the decimal point?"""
+    """Is it far too much by every other figure that is known as well, by a slip, or ten times and more?"""
     others = [_comparisons(case, each.regimens, ordered) for each in dose.known]
     known = bool(others) and all(others) and all(_far(case, c) for comparisons in others for c in comparisons)
-    return known or judging.tenfold or _ten_times(case, dose, judging)
+    return known or _ten_times(case, dose, ordered, judging)
 
 
-def _ten_times(case: Case, dose: DoseCase, c: Comparison) -> bool:
-    """Too much by the decimal point or the unit?"""
-    ordered = case.order.regimen
-    slip = _slip(dose, ordered, c, case) if isinstance(ordered, Regimen) else None
-    return slip is not None and slip.sure and _far(case, c)
+def _ten_times(case: Case, dose: DoseCase, ordered: Regimen, c: Comparison) -> bool:
+    """Too much by the decimal point or the unit, or ten times and more?"""
+    slip = _slip(dose, ordered, c, case)
+    return c.tenfold or (slip is not None and slip.sure and _far(case, c))
 
 
 def _is_grave(case: Case, dose: DoseCase, c: Comparison) -> bool:
