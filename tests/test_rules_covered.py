@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
-from conftest import Judge
+from conftest import CardsOf
 from scenario import Json, Scenario, load_scenarios, render, words_of
 
 from cdshooks.medicine.interpret import interpret
@@ -125,9 +125,9 @@ def applicable(order: Order, knowledge: Knowledge) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def answers(judge: Judge) -> list[tuple[Scenario, list[Json]]]:
+def answers(cards_of: CardsOf) -> list[tuple[Scenario, list[Json]]]:
     """Every scenario with its cards."""
-    return [(scenario, judge(render(scenario), scenario.today).cards) for scenario in SCENARIOS]
+    return [(scenario, cards_of(scenario)) for scenario in SCENARIOS]
 
 
 @pytest.fixture(scope="module")
