@@ -1,4 +1,4 @@
-"""Shared fixtures, and the count of cards that the scenarios expect at the end of a test run."""
+"""Shared fixtures; at the end of a run, the cards that scenarios expect are counted and the oracle's seeds printed."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -77,8 +77,11 @@ def client_on(knowledge: Knowledge) -> ClientOn:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How often the scenarios expect silence, information, warnings: an alert that everybody gets is read by nobody."""
-    told: dict[str, Counter[object]] = {"worst card": Counter(), "cards": Counter()}
+    """How often the scenarios expect silence, information, warnings: an alert that everybody gets is read by nobody.
+
+    And the seeds of the random orders, to make them again.
+    """
+    told: dict[str, Counter[object]] = {"worst card": Counter(), "cards": Counter(), "oracle": Counter()}
     for outcome in ("passed", "failed"):
         for report in terminalreporter.getreports(outcome):
             for key, value in report.user_properties:
@@ -90,6 +93,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if cards := {int(str(count)): times for count, times in told["cards"].items()}:
         parts = ", ".join(f"{count} in {cards[count]}" for count in sorted(cards))
         terminalreporter.write_line(f"cards per scenario: {parts}")
+    if orders := told["oracle"]:
+        terminalreporter.write_line(f"random orders against the oracle: {', '.join(map(str, orders))}")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -31,7 +31,7 @@ def test_edges(part: int) -> None:
 @pytest.mark.parametrize("part", range(PARTS))
 def test_random_orders(part: int, record_property: Callable[[str, object], None]) -> None:
     seed = random.SystemRandom().randrange(2**32)
-    record_property(f"seed of part {part}", seed)
+    record_property("oracle", f"{SIZE} of seed {seed}")
     found = run.differences(seed, 0, SIZE)
     assert not found, f"python -m tests.oracle --cases {SIZE} --seed {seed}\n{shown(found)}"
 
